@@ -1,0 +1,13 @@
+# What --version prints: the project's version and, in a git checkout, the commit.
+find_package(Git QUIET)
+set(kuasar_git "")
+if(Git_FOUND)
+  execute_process(COMMAND "${GIT_EXECUTABLE}" describe --always --dirty --abbrev=12
+    WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}" OUTPUT_VARIABLE kuasar_git
+    OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+endif()
+add_library(kuasar_version INTERFACE)
+target_compile_definitions(kuasar_version INTERFACE
+  KUASAR_VERSION="${PROJECT_VERSION}" KUASAR_COMMIT="${kuasar_git}"
+  KUASAR_LIBEXECDIR="${CMAKE_INSTALL_FULL_LIBEXECDIR}/kuasar"
+  KUASAR_SYSCONFDIR="${CMAKE_INSTALL_FULL_SYSCONFDIR}/kuasar")

@@ -1,0 +1,53 @@
+// Protobuf messages from outside: decoded within limits, and typed services on top of rpc/.
+#ifndef API_MESSAGE_H
+#define API_MESSAGE_H
+
+#include <protobuf-c/protobuf-c.h>
+
+#include "base/error.h"
+#include "rpc/call.h"
+
+// Most memory that one decoded message may take (a small message of empty sub-messages can ask for
+// a multiple of its size).
+#define API_MESSAGE_MEMORY_MAX (32u * 1024 * 1024)
+// Deepest nesting of messages.
+#define API_MESSAGE_DEPTH_MAX 32
+
+// Decodes a message. Refused with INVALID_ARGUMENT that names message and field: bytes that are no
+// protobuf, strings that are not UTF-8 or hold a NUL (C would silently cut them), nesting or memory
+// over the limits. Unknown fields are ignored. Free with api_message_free. NULL on error.
+ProtobufCMessage *api_message_decode(const ProtobufCMessageDescriptor *type, const uint8_t *data,
+                                     size_t len, struct error *err);
+// Accepts NULL.
+void api_message_free(ProtobufCMessage *msg);
+
+// A handler of a decoded request. `req` belongs to the call: valid until it ends.
+typedef void (*api_handler)(struct rpc_call *call, const ProtobufCMessage *req, void *ctx);
+
+// One row of a service's dispatch table. `name` as in the .proto.
+struct api_method {
+    const char *name;
+    const ProtobufCMessageDescriptor *request;
+    const ProtobufCMessageDescriptor *response;
+    api_handler handle;
+};
+
+// A service with decoded messages. Embed it, then give `.rpc` to a server. `methods` ends with {0}.
+struct api_service {
+    struct rpc_service rpc;
+    const struct api_method *methods;
+    void *ctx;
+};
+// Fills s; s must not move afterwards. `name` and `methods` are borrowed.
+void api_service_init(struct api_service *s, const char *name, const struct api_method *methods,
+                      void *ctx);
+
+// Ends the call with a message (encoded here; RESOURCE_EXHAUSTED over 4 MiB).
+void api_reply(struct rpc_call *call, const ProtobufCMessage *msg);
+// Ends the call with google.protobuf.Empty, i.e. zero bytes.
+void api_reply_empty(struct rpc_call *call);
+
+// Encodes into fresh memory (free()). NULL without memory.
+uint8_t *api_message_encode(const ProtobufCMessage *msg, size_t *ret_len);
+
+#endif

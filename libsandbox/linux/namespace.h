@@ -1,0 +1,47 @@
+// Namespaces that live without a process: bind mounts of /proc/<pid>/ns/<kind> on files.
+#ifndef LINUX_NAMESPACE_H
+#define LINUX_NAMESPACE_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "linux/process.h"
+
+#include <stddef.h>
+
+// One kernel parameter, dotted ("net.ipv4.ip_forward").
+struct sysctl {
+    const char *name;
+    const char *value;
+};
+
+// What to make. Called in a process of its own (event/job.h): the caller's namespaces are changed.
+struct namespace_plan {
+    const char *dir;    // pins go here as dir/ipc, dir/uts, dir/net, dir/pid (the directory exists)
+    bool ipc, uts, pid; // make and pin a new one
+    const char *netns;  // path of the pod's network namespace, "" or NULL: host network
+    const char *hostname;         // set in the new uts namespace; NULL or "" keeps
+    const struct sysctl *sysctls; // applied after joining net and ipc
+    size_t n_sysctls;
+    const char *init_path; // pid: program that becomes pid 1 (static; executed by descriptor)
+    const char *init_name; // its argv[0]
+};
+
+// Carries the plan out: joins netns and pins it, unshares and pins ipc and uts, sets hostname,
+// writes sysctls, starts the init in a new pid namespace and pins that. On failure unmounts and
+// removes the pins that it made and kills the init. *ret_init is the init (pid 0 without one); the
+// init runs without capabilities, with no_new_privs, own mount namespace on an empty read-only
+// root. Returns 0 or -1.
+int namespace_plan_run(const struct namespace_plan *plan, struct process_id *ret_init,
+                       struct error *err);
+
+// Refuses sysctls that are not in a namespace of the pod's own (net.* needs own_net; kernel.msg*,
+// kernel.sem, kernel.shm*, fs.mqueue.* need own_ipc; kernel.hostname/domainname never; all else is
+// refused), names with slashes or empty parts. INVALID_ARGUMENT that names the sysctl.
+int namespace_sysctl_check(const char *name, bool own_net, bool own_ipc, struct error *err);
+
+// Is `path` a namespace file of this kind ("net", "ipc", "uts", "pid", "user")? 0 or -1 with
+// NOT_FOUND / INVALID_ARGUMENT.
+int namespace_check(const char *path, const char *kind, struct error *err);
+
+#endif

@@ -1,0 +1,43 @@
+// What the task server must know about a sandbox, and nothing more. The sandboxer writes it once,
+// when the sandbox has been created, as <sandbox dir>/pod.json; it never changes afterwards.
+#ifndef OCI_POD_H
+#define OCI_POD_H
+
+#include "base/error.h"
+
+// Name of the file in a sandbox's directory.
+#define POD_FILE "pod.json"
+// Version of its format; a reader refuses others.
+#define POD_VERSION 1
+
+enum pod_pid_mode {
+    POD_PID_CONTAINER, // every container has its own pid namespace
+    POD_PID_POD,       // all share the pod's (namespaces.pid)
+    POD_PID_NODE,      // the host's
+};
+
+// All strings are owned (malloc) and may be NULL.
+struct pod {
+    char *id;
+    enum pod_pid_mode pid_mode;
+    // Paths of pinned namespaces. NULL: the containers stay in the host's.
+    char *net_ns, *ipc_ns, *uts_ns;
+    char *pid_ns;  // only with POD_PID_POD
+    char *user_ns; // NULL: the host's
+    // Host files that every container gets at /etc/hosts, /etc/hostname, /etc/resolv.conf unless
+    // its spec already mounts something there; and the pod's /dev/shm, which replaces a private
+    // tmpfs. shm NULL: leave what the spec has.
+    char *hosts, *hostname, *resolv_conf, *shm;
+    // Cgroup that containers of the pod live below; NULL if unknown.
+    char *cgroup_parent;
+};
+
+// Frees the strings, not the struct.
+void pod_done(struct pod *pod);
+// Writes <dir>/pod.json atomically, 0600. Returns 0 or -1.
+int pod_store(const struct pod *pod, const char *dir, struct error *err);
+// Reads <dir>/pod.json. NOT_FOUND if absent, FAILED_PRECONDITION for an unknown version,
+// INVALID_ARGUMENT for broken contents. Returns 0 or -1; *pod is untouched on failure.
+int pod_load(struct pod *pod, const char *dir, struct error *err);
+
+#endif
