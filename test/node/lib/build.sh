@@ -1,0 +1,133 @@
+# shellcheck shell=bash
+# node build: make the cached root, once per recipe.
+
+# step TEXT CMD...: run one step of the build: one line with the elapsed seconds, details in the log.
+step() {
+    local text=$1
+    shift
+    say "$(printf '[%4ds] %s' $((SECONDS - build_t0)) "$text")"
+    printf '=== %s\n' "$text" >>"$build_log"
+    if ! "$@" >>"$build_log" 2>&1 </dev/null; then
+        tail -n 15 -- "$build_log" >&2
+        die "build failed at '$text'; the whole log: $build_log"
+    fi
+}
+
+# host_packages: what the host itself needs, by package name, only what is missing.
+host_packages() {
+    local missing=()
+    command -v debootstrap >/dev/null || missing+=(debootstrap)
+    [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing+=(debian-archive-keyring)
+    [[ -e /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
+    ((${#missing[@]})) || return 0
+    apt-get update -q
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+# debian_mirror: the Debian mirror that the host's own apt uses; nothing where there is none, and
+# debootstrap then takes its default.
+debian_mirror() {
+    if [[ -n ${KUASAR_NODE_MIRROR:-} ]]; then
+        printf '%s\n' "$KUASAR_NODE_MIRROR"
+        return
+    fi
+    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
+        sed 's/#.*//' | tr -s '[:space:]' '\n' | grep -E '^https?://.*/debian/?$' | head -n 1 || true
+}
+
+# apt_proxy: hand the host's apt proxy to debootstrap and to the apt inside.
+apt_proxy() {
+    local proxy=
+    eval "$(apt-config shell proxy Acquire::http::Proxy 2>/dev/null || true)"
+    [[ -z $proxy || -n ${http_proxy:-} ]] || export http_proxy=$proxy
+}
+
+bootstrap() {
+    local root=$1 mirror script=/usr/share/debootstrap/scripts/sid
+    mirror=$(debian_mirror)
+    mkdir -p -- "$NODE_CACHE/downloads/debootstrap"
+    debootstrap --variant=minbase --cache-dir="$NODE_CACHE/downloads/debootstrap" \
+        --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
+        "$NODE_SUITE" "$root" "$mirror" "$script"
+}
+
+# in_stage ROOT FUNCTION: run a function of lib/stage.sh inside the unfinished root, in mount and pid
+# namespaces of its own, so that a killed build leaves neither mounts nor processes.
+in_stage() {
+    local root=$1 name=$2 downloads=$NODE_CACHE/downloads
+    mkdir -p -- "$downloads/apt/partial" "$downloads/go-mod" "$downloads/go-build"
+    # The parent dies with us: setpriv before unshare, --kill-child behind it.
+    # shellcheck disable=SC2016  # expanded by the inner shell
+    setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child bash -euc '
+        root=$1 name=$2 downloads=$3 recipe=$4
+        mount --bind -- "$root" "$root"
+        mount -t proc proc "$root/proc"
+        mount -t tmpfs -o mode=0755 dev "$root/dev"
+        mknod -m 666 "$root/dev/null" c 1 3
+        mknod -m 666 "$root/dev/zero" c 1 5
+        mknod -m 666 "$root/dev/random" c 1 8
+        mknod -m 666 "$root/dev/urandom" c 1 9
+        ln -s /proc/self/fd "$root/dev/fd"
+        mount -t tmpfs tmp "$root/tmp"
+        mount -t tmpfs mnt "$root/mnt"
+        mkdir "$root/mnt/downloads" "$root/mnt/recipe"
+        mount --bind -- "$downloads" "$root/mnt/downloads"
+        mount --bind -o ro -- "$recipe" "$root/mnt/recipe"
+        mount --bind -- "$downloads/apt" "$root/var/cache/apt/archives"
+        cp -L -- /etc/resolv.conf "$root/mnt/resolv.conf"
+        touch "$root/etc/resolv.conf"
+        mount --bind -- "$root/mnt/resolv.conf" "$root/etc/resolv.conf"
+        cp -L -- /etc/ssl/certs/ca-certificates.crt "$root/mnt/host-ca.crt"
+        pass=()
+        for v in GOPROXY GOSUMDB GONOSUMDB GOPRIVATE http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+            if [[ -n ${!v:-} ]]; then pass+=("$v=${!v}"); fi
+        done
+        exec chroot "$root" /usr/bin/env -i "${pass[@]}" HOME=/tmp LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
+            PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TMPDIR=/mnt/tmp \
+            bash /mnt/recipe/lib/stage.sh "$name"
+    ' in_stage "$root" "$name" "$downloads" "$NODE_DIR"
+}
+
+# build_root: print the path of a complete root, making it first where there is none.
+build_root() {
+    local key dir tmp build_log build_t0=$SECONDS
+    key=$(recipe_key)
+    dir=$NODE_CACHE/$key
+    if [[ -e $dir/root ]]; then
+        printf '%s\n' "$dir/root"
+        return
+    fi
+    need_root build
+    mkdir -p -- "$NODE_CACHE"
+    exec {build_lock}>"$NODE_CACHE/build.lock"
+    if ! flock -n "$build_lock"; then
+        say "another build is running; waiting for it"
+        flock "$build_lock"
+    fi
+    if [[ -e $dir/root ]]; then # the other one made it
+        exec {build_lock}>&-
+        printf '%s\n' "$dir/root"
+        return
+    fi
+
+    # Under the lock every temporary directory is a dead build's.
+    rm -rf --one-file-system -- "$NODE_CACHE"/tmp.*
+    build_log=$NODE_CACHE/build-$key.log
+    : >"$build_log"
+    tmp=$(mktemp -d -- "$NODE_CACHE/tmp.XXXXXX")
+    chmod 0755 -- "$tmp"
+    say "building the root $key (a few minutes, once per recipe; log: $build_log)"
+    step "install what the host lacks" host_packages
+    apt_proxy
+    step "debootstrap $NODE_SUITE" bootstrap "$tmp/root"
+    step "download Debian packages" in_stage "$tmp/root" download
+    step "install Debian packages" in_stage "$tmp/root" packages
+    step "build containerd 2.3.4 (Go)" in_stage "$tmp/root" containerd
+    step "build crictl and critest (Go)" in_stage "$tmp/root" cri
+    step "make the images" in_stage "$tmp/root" images
+    step "tidy" in_stage "$tmp/root" tidy
+    mv -T -- "$tmp" "$dir"
+    say "$(printf '[%4ds] done: %s' $((SECONDS - build_t0)) "$(du -sh -- "$dir" | cut -f1)")"
+    exec {build_lock}>&-
+    printf '%s\n' "$dir/root"
+}

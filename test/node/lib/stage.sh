@@ -1,0 +1,90 @@
+#!/bin/bash
+# The steps of a build that run inside the unfinished root: stage.sh STEP.
+# /mnt/recipe is test/node (read-only), /mnt/downloads survives from build to build; both are mounts
+# and leave nothing in the root.
+set -euo pipefail
+
+mkdir -p "$TMPDIR"
+
+wanted() { sed 's/#.*//' /mnt/recipe/packages | xargs; }
+
+download() {
+    local list
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d # no package may start its daemon
+    chmod 0755 /usr/sbin/policy-rc.d
+    printf 'force-unsafe-io\n' >/etc/dpkg/dpkg.cfg.d/node # a root that is not complete is thrown away
+    printf 'path-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\npath-exclude=/usr/share/locale/*\n' \
+        >/etc/dpkg/dpkg.cfg.d/node-thin
+    cat >/etc/apt/apt.conf.d/node <<'CONF'
+APT::Install-Recommends "false";
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+# A mirror that stands still still has good signatures; a disposable root wants it rather than nothing.
+Acquire::Check-Valid-Until "false";
+Binary::apt::APT::Keep-Downloaded-Packages "true";
+APT::Keep-Downloaded-Packages "true";
+CONF
+    apt-get update -q
+    read -ra list <<<"$(wanted)"
+    apt-get install -q -y --download-only "${list[@]}"
+}
+
+packages() {
+    local list
+    read -ra list <<<"$(wanted)"
+    apt-get install -q -y "${list[@]}"
+}
+
+go_env() {
+    export GOMODCACHE=/mnt/downloads/go-mod GOCACHE=/mnt/downloads/go-build GOPATH=/tmp/go
+    export GOFLAGS='-modcacherw -mod=readonly -trimpath -buildvcs=false' CGO_ENABLED=1
+    export SSL_CERT_FILE=/mnt/host-ca.crt # the host's proxy may have a certificate of its own
+    # A copy, so that the recipe is never written to.
+    cp -r "/mnt/recipe/tools/$1" "$TMPDIR/go-$1"
+    cd "$TMPDIR/go-$1"
+}
+
+containerd() {
+    local version=v2.3.4 bin=/opt/containerd-2.3.4/bin program
+    go_env containerd
+    mkdir -p "$bin"
+    for program in containerd ctr containerd-shim-runc-v2; do
+        go build -o "$bin/$program" \
+            -ldflags "-s -w -X github.com/containerd/containerd/v2/version.Version=$version" \
+            "github.com/containerd/containerd/v2/cmd/$program"
+    done
+    "$bin/containerd" --version
+}
+
+cri() {
+    local version=v1.36.0 bin=/opt/cri-tools/bin
+    go_env cri
+    mkdir -p "$bin"
+    go build -o "$bin/crictl" \
+        -ldflags "-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=$version" sigs.k8s.io/cri-tools/cmd/crictl
+    go test -c -o "$bin/critest" -ldflags '-s -w' sigs.k8s.io/cri-tools/cmd/critest
+    "$bin/crictl" --version
+}
+
+images() {
+    gcc -Os -static -s -Wall -Wextra -Werror -o "$TMPDIR/pause" /mnt/recipe/pause.c
+    mkdir -p /opt/images
+    python3 /mnt/recipe/images --busybox /usr/bin/busybox --pause "$TMPDIR/pause" --out /opt/images
+}
+
+tidy() {
+    # Where the CNI plugins are looked for by default.
+    mkdir -p /opt/cni /src /out /var/lib/containerd /var/lib/kuasar /etc/containerd/conf.d /etc/cni/net.d
+    ln -s /usr/lib/cni /opt/cni/bin
+    ln -sf ../proc/self/mounts /etc/mtab
+    rm -f /etc/cni/net.d/* /etc/containerd/config.toml
+    rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/*.log /root/.cache
+    printf 'kuasar-node\n' >/etc/hostname
+    printf '127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 kuasar-node\n' >/etc/hosts
+    local program
+    for program in containerd runc crun crictl critest tini gcc clang cmake; do
+        PATH=/opt/cri-tools/bin:$PATH command -v "$program"
+    done
+}
+
+"$1"
