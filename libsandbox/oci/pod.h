@@ -3,12 +3,16 @@
 #ifndef OCI_POD_H
 #define OCI_POD_H
 
+#include <stddef.h>
+
 #include "base/error.h"
 
 // Name of the file in a sandbox's directory.
 #define POD_FILE "pod.json"
 // Version of its format; a reader refuses others.
 #define POD_VERSION 1
+// Largest file that is written or read.
+#define POD_SIZE_MAX (64u * 1024)
 
 enum pod_pid_mode {
     POD_PID_CONTAINER, // every container has its own pid namespace
@@ -34,10 +38,14 @@ struct pod {
 
 // Frees the strings, not the struct.
 void pod_done(struct pod *pod);
-// Writes <dir>/pod.json atomically, 0600. Returns 0 or -1.
+// Writes <dir>/pod.json atomically, 0600. INVALID_ARGUMENT for what pod_load would refuse: an id
+// that is none, a path that is not absolute, a pid_ns that does not go with pid_mode. Returns 0 or
+// -1.
 int pod_store(const struct pod *pod, const char *dir, struct error *err);
 // Reads <dir>/pod.json. NOT_FOUND if absent, FAILED_PRECONDITION for an unknown version,
 // INVALID_ARGUMENT for broken contents. Returns 0 or -1; *pod is untouched on failure.
 int pod_load(struct pod *pod, const char *dir, struct error *err);
+// The same from memory (also the fuzzer's entry point).
+int pod_parse(struct pod *pod, const void *data, size_t len, struct error *err);
 
 #endif

@@ -46,10 +46,11 @@ void oci_argv_create(struct oci_argv *a, const struct oci_runtime *rt, const cha
 void oci_argv_exec(struct oci_argv *a, const char *process_file, const char *pid_file,
                    const char *console_socket, const char *id);
 
-// Turns a failed command into an error: the last line of the runtime's JSON log with level "error"
-// (or crun's form of it), else the last line of its standard error, else its exit code; bounded,
-// printable. `command` is the verb ("create"). Status: NOT_FOUND when the text says that the
-// container does not exist, else UNKNOWN. Returns -1.
+// Turns a failed command into an error "OCI runtime <command> failed: <text>": the last line of the
+// runtime's JSON log with level "error" or "fatal", else the last line of its standard error, else
+// its exit code; bounded, printable. `command` is the verb ("create"). Either text may be NULL.
+// Status: NOT_FOUND when the text says that the container does not exist, and for "kill" also when
+// it says that its process has ended; else UNKNOWN. Returns -1.
 int oci_runtime_error(struct error *err, const struct oci_runtime *rt, const char *command,
                       const char *log_text, const char *stderr_text, unsigned exit_code);
 

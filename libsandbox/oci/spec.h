@@ -12,10 +12,10 @@
 // Largest config.json.
 #define OCI_SPEC_MAX (8u * 1024 * 1024)
 
-// Reads <bundle>/config.json; checks that it is an object with process.args (non-empty strings),
-// root, mounts (array of objects with a destination) and linux.namespaces (array of objects with a
-// type) of the right types. NULL on error: NOT_FOUND names the path, INVALID_ARGUMENT names the
-// field.
+// Reads <bundle>/config.json and checks the types of what we depend on: process (as
+// oci_process_check), root.path, mounts (if there: objects with a destination), linux.namespaces
+// (objects with a type), linux.cgroupsPath, the annotation of the sandbox id. NULL on error:
+// NOT_FOUND names the path, INVALID_ARGUMENT names the field.
 json_object *oci_spec_load(const char *bundle, struct error *err);
 // Entry point without a file (also the fuzzer's).
 json_object *oci_spec_parse(const void *data, size_t len, struct error *err);
@@ -32,15 +32,18 @@ bool oci_spec_root_readonly(json_object *spec);
 bool oci_spec_private_pid(json_object *spec);
 
 // Makes the container a member of the pod:
-// - namespaces: net, ipc, uts, user entries get the pod's path, or are dropped where the pod is in
-// the
-//   host's; a "pid" entry whose path is /proc/0/ns/pid follows pod->pid_mode (POD: pod->pid_ns,
-//   NODE: dropped); a pid entry with another path (mode TARGET) or without a path is left alone.
-//   With a host uts namespace a `hostname` in the spec is dropped.
+// - namespaces: net, ipc and uts entries get the pod's path whatever they had, or are dropped where
+//   the pod is in the host's; one that is missing is added where the pod has one. "user" alike,
+//   but a container that asks for one in a pod without is refused (FAILED_PRECONDITION).
+// - a "pid" entry with the path /proc/0/ns/pid follows pod->pid_mode (POD: pod->pid_ns, NODE:
+//   dropped, CONTAINER: loses the path, the container gets its own); a pid entry with another path
+//   (mode TARGET) or without a path is left alone.
+// - with a host uts namespace, hostname and domainname in the spec are dropped.
 // - mounts: /etc/hosts, /etc/hostname, /etc/resolv.conf are bound from the pod's files unless the
 //   destination is already there (compared as cleaned paths), options rbind,rprivate and ro if the
-//   root is read-only, else rw; a tmpfs at /dev/shm is replaced by a bind of pod->shm
-//   (rbind,rprivate, rw); a bind there stays.
+//   root is read-only, else rw, with the container's id mappings in a pod with a user namespace; a
+//   tmpfs at /dev/shm is replaced in its place by a bind of pod->shm (rbind,rprivate,rw); a bind
+//   there stays.
 // Changes nothing on failure. Returns 0 or -1.
 int oci_spec_join_pod(json_object *spec, const struct pod *pod, struct error *err);
 
