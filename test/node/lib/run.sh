@@ -63,7 +63,16 @@ check_install() {
     done
 }
 
-# setup ROOT: runs in the new namespaces, with the host's programs; ends by becoming the node's pid 1.
+# close_fds: nothing of the caller's but the three standard files gets into the node.
+close_fds() {
+    local fd
+    for fd in /proc/self/fd/*; do
+        fd=${fd##*/}
+        ((fd <= 2)) || eval "exec $fd>&-"
+    done
+}
+
+# setup RUN-DIR ROOT: runs in the new namespaces, with the host's programs; ends by becoming the node's pid 1.
 setup() {
     local run_dir=$1 lower=$2 m=$1/mnt root=$1/mnt/root layers name spec mode at
     # run_dir is the host's; nothing we mount on it is seen outside.
@@ -145,6 +154,14 @@ setup() {
     ' node "${cmd[@]}"
 }
 
+# kill_node PID: kill the node's pid 1, the child of unshare: unshare then reaps it, and nothing is left
+# to the host's init. Before there is a child, unshare itself.
+kill_node() {
+    local child=''
+    read -r child <"/proc/$1/task/$1/children" || true
+    kill -KILL "${child:-$1}" || true
+} 2>/dev/null
+
 run() {
     local install='' version=2.3.4 binds=() env=() cmd=()
     local checkout lower id run_dir disk path pid rc=0 signal='' fd lock name at mode cgroup_hierarchies
@@ -216,26 +233,30 @@ run() {
     # In the background, or the traps would wait for the node's end; and there the shell ignores
     # SIGINT and SIGQUIT for its child and takes its standard input away: give both back.
     # setpriv: whatever kills this shell kills unshare, and --kill-child then the node's pid 1.
+    # unshare complains when that was killed: its own words are kept apart from the command's.
     (
         exec {fd}>&-
         trap - INT TERM HUP
         cgroup_enter "$run_dir/cgroups"
-        export -f setup cgroup_mount cgroup_is_v2
+        export -f setup close_fds cgroup_mount cgroup_is_v2
         declare -p install binds env cmd checkout disk cgroup_hierarchies NODE_DIR >"$run_dir/settings"
         # shellcheck disable=SC2016  # expanded by the inner shell
         exec env --default-signal=INT,QUIT setpriv --pdeathsig KILL \
             unshare --mount --pid --net --uts --ipc --cgroup --fork --kill-child \
-            bash -euo pipefail -c '. "$1/settings"; setup "$1" "$2"' node-setup "$run_dir" "$lower"
+            bash -euo pipefail -c 'exec 2>&3 3>&-; close_fds; . "$1/settings"; setup "$1" "$2"' \
+            node-setup "$run_dir" "$lower" \
+            3>&2 2>"$run_dir/unshare.err"
     ) <&0 &
     pid=$!
     while :; do
         rc=0
-        wait "$pid" || rc=$?
-        [[ -z $signal ]] || kill -KILL "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || rc=$?
+        [[ -z $signal ]] || kill_node "$pid"
         kill -0 "$pid" 2>/dev/null || break
     done
     # From here on nothing may interrupt: it is short.
     trap '' INT TERM HUP
+    [[ -n $signal || ! -s $run_dir/unshare.err ]] || cat -- "$run_dir/unshare.err" >&2
     remove_run "$run_dir" || rc=125
     exec {fd}>&-
     case $signal in
