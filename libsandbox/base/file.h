@@ -12,9 +12,9 @@
 // follow a symlink in the last component. Returns 0 or a negative errno.
 int file_read_at(int dirfd, const char *path, struct buf *out);
 
-// Writes a file so that a reader sees the old contents or the new, never a part: temporary name in
-// the same directory, fsync only if `sync`, rename. Leftover temporary files of a crash are
-// overwritten. Returns 0 or a negative errno.
+// Writes a file so that a reader sees the old contents or the new, never a part: temporary name
+// (".<name>.tmp") in the same directory, then rename; no fsync. A leftover of a crash is replaced.
+// The mode is subject to the umask. Returns 0 or a negative errno.
 int file_write_atomic_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode);
 
 // Writes a short value into an existing file (cgroup, sysctl, proc) with one write(2).
@@ -24,8 +24,9 @@ int file_write_value_at(int dirfd, const char *path, const char *value);
 // not be a symlink. Returns 0 or a negative errno.
 int file_mkdir_all(const char *path, mode_t mode);
 
-// Removes a tree below dirfd/name without crossing mount points and without following symlinks.
-// Absent is success. Returns 0 or the first negative errno (it goes on after an error).
+// Removes a tree below dirfd/name without crossing mount points (-EBUSY) and without following
+// symlinks. Absent is success. Returns 0 or the first negative errno (it goes on after an error);
+// -ENAMETOOLONG for what lies more than 128 directories deep.
 int file_remove_tree_at(int dirfd, const char *name);
 
 // Formats a path into a bounded buffer. Returns 0 or -ENAMETOOLONG.
