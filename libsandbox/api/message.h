@@ -12,10 +12,18 @@
 #define API_MESSAGE_MEMORY_MAX (32u * 1024 * 1024)
 // Deepest nesting of messages.
 #define API_MESSAGE_DEPTH_MAX 32
+// Largest answer: ttrpc's largest frame less what wraps the message there.
+#define API_REPLY_MAX (4u * 1024 * 1024 - 64)
 
 // Decodes a message. Refused with INVALID_ARGUMENT that names message and field: bytes that are no
-// protobuf, strings that are not UTF-8 or hold a NUL (C would silently cut them), nesting or memory
-// over the limits. Unknown fields are ignored. Free with api_message_free. NULL on error.
+// protobuf, strings that are not UTF-8 or hold a NUL (C would silently cut them), a message field
+// that is not repeated and occurs twice, nesting or memory over the limits. Unknown fields are
+// ignored (they stay in the message, and an encoder writes them again). RESOURCE_EXHAUSTED without
+// memory. NULL on error.
+//
+// Absent strings are "", never NULL; absent messages are NULL; absent bytes have len 0 and may have
+// data NULL. Free with api_message_free, never with the generated free functions; nothing in it can
+// be freed or replaced alone.
 ProtobufCMessage *api_message_decode(const ProtobufCMessageDescriptor *type, const uint8_t *data,
                                      size_t len, struct error *err);
 // Accepts NULL.
@@ -42,12 +50,14 @@ struct api_service {
 void api_service_init(struct api_service *s, const char *name, const struct api_method *methods,
                       void *ctx);
 
-// Ends the call with a message (encoded here; RESOURCE_EXHAUSTED over 4 MiB).
+// Ends the call with a message (encoded here, so it may borrow from the request). The call fails
+// instead with RESOURCE_EXHAUSTED over API_REPLY_MAX or without memory, and with INTERNAL, naming
+// the field, if a string is not UTF-8 (the peer would refuse the whole answer).
 void api_reply(struct rpc_call *call, const ProtobufCMessage *msg);
 // Ends the call with google.protobuf.Empty, i.e. zero bytes.
 void api_reply_empty(struct rpc_call *call);
 
-// Encodes into fresh memory (free()). NULL without memory.
+// Encodes into fresh memory (free()); never NULL for an empty message. NULL without memory.
 uint8_t *api_message_encode(const ProtobufCMessage *msg, size_t *ret_len);
 
 #endif
