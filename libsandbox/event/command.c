@@ -1,0 +1,408 @@
+// Running a program. The child is made by posix_spawn, which shares the memory of the parent until
+// the exec and reports an exec error to the caller, so that a missing program is an error of
+// command_start.
+//
+// The command is over when the process has been reaped. What its pipes hold at that moment is read,
+// their end is not waited for: a grandchild may keep them open for as long as it likes. Output
+// beyond the limit is read and dropped, so that the program never blocks on us.
+//
+// Killing always means the process group, and only before the process has been reaped: until then
+// its number cannot belong to anybody else.
+#include "event/command.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define READ_CHUNK 8192
+// Most that is read from one pipe in one go, and after the end of the process.
+#define READ_ROUND_MAX (64 * 1024)
+#define DRAIN_MAX      (1024 * 1024)
+
+// An output that is captured.
+struct capture {
+    ev_io io;
+    int fd; // -1: none, or at its end
+    struct buf text;
+};
+
+struct command {
+    struct ev_loop *loop;
+    struct reaper *reaper;
+    pid_t pid;
+    command_fn fn;
+    void *arg;
+    ev_timer timer; // the time limit, then the grace after a kill
+    bool killed, timed_out;
+    struct capture out, err;
+    ev_io in_io;
+    int in_fd; // -1: no input, or all written
+    struct buf in;
+};
+
+// The descriptors of a child, all above 2 so that putting them in place cannot overwrite another.
+// -1 stands for /dev/null.
+struct child_fds {
+    int fd[3];
+};
+
+static void cleanup_child_fds(struct child_fds *fds)
+{
+    for (int i = 0; i < 3; i++)
+        close_fd(&fds->fd[i]);
+}
+
+static void close_capture(struct command *c, struct capture *capture)
+{
+    ev_io_stop(c->loop, &capture->io);
+    close_fd(&capture->fd);
+}
+
+static void close_input(struct command *c)
+{
+    ev_io_stop(c->loop, &c->in_io);
+    close_fd(&c->in_fd);
+}
+
+static struct command *command_free(struct command *c)
+{
+    if (!c)
+        return NULL;
+    ev_timer_stop(c->loop, &c->timer);
+    close_capture(c, &c->out);
+    close_capture(c, &c->err);
+    close_input(c);
+    buf_free(&c->out.text);
+    buf_free(&c->err.text);
+    buf_free(&c->in);
+    free(c);
+    return NULL;
+}
+
+static void cleanup_command(struct command **c)
+{
+    command_free(*c);
+}
+
+// ---- output and input ---------------------------------------------------------------------------
+
+// Keeps what fits; without memory the output is lost, not the command.
+static void keep_output(struct buf *text, const char *data, size_t n)
+{
+    size_t room = text->max - text->len;
+    (void)buf_append(text, data, n < room ? n : room);
+}
+
+// Reads what is there, at most `limit` bytes.
+static void read_output(struct command *c, struct capture *capture, size_t limit)
+{
+    char chunk[READ_CHUNK];
+    for (size_t done = 0; capture->fd >= 0 && done < limit;) {
+        ssize_t n = read(capture->fd, chunk, sizeof chunk);
+        if (n > 0) {
+            keep_output(&capture->text, chunk, (size_t)n);
+            done += (size_t)n;
+        } else if (n < 0 && errno == EAGAIN) {
+            return;
+        } else if (n == 0 || errno != EINTR) {
+            close_capture(c, capture);
+        }
+    }
+}
+
+static void on_out(struct ev_loop *loop, ev_io *w, int revents)
+{
+    struct command *c = w->data;
+    read_output(c, &c->out, READ_ROUND_MAX);
+}
+
+static void on_err(struct ev_loop *loop, ev_io *w, int revents)
+{
+    struct command *c = w->data;
+    read_output(c, &c->err, READ_ROUND_MAX);
+}
+
+static void on_in(struct ev_loop *loop, ev_io *w, int revents)
+{
+    struct command *c = w->data;
+    ssize_t n = write(c->in_fd, c->in.data, c->in.len);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n > 0)
+        buf_consume(&c->in, (size_t)n);
+    // A program that does not read its input is not an error of ours.
+    if (n < 0 || c->in.len == 0)
+        close_input(c);
+}
+
+// ---- the end ------------------------------------------------------------------------------------
+
+static void finish(struct command *c, uint32_t code)
+{
+    read_output(c, &c->out, DRAIN_MAX);
+    read_output(c, &c->err, DRAIN_MAX);
+    const char *out = buf_cstr(&c->out.text), *err = buf_cstr(&c->err.text);
+    struct command_result result = {
+        .code = code,
+        .timed_out = c->timed_out,
+        .out = out ? out : "",
+        .err = err ? err : "",
+    };
+    ev_timer_stop(c->loop, &c->timer);
+    close_capture(c, &c->out);
+    close_capture(c, &c->err);
+    close_input(c);
+    c->fn(&result, c->arg);
+    command_free(c);
+}
+
+static void on_exit_info(const struct exit_info *info, void *arg)
+{
+    finish(arg, info->code);
+}
+
+static void kill_group(struct command *c)
+{
+    kill(-c->pid, SIGKILL);
+    kill(c->pid, SIGKILL); // should it have left its group
+}
+
+void command_kill(struct command *c)
+{
+    kill_group(c);
+    if (c->killed)
+        return;
+    c->killed = true;
+    ev_timer_stop(c->loop, &c->timer);
+    ev_now_update(c->loop);
+    ev_timer_set(&c->timer, COMMAND_KILL_GRACE, 0.);
+    ev_timer_start(c->loop, &c->timer);
+}
+
+static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    struct command *c = w->data;
+    if (!c->killed) {
+        c->timed_out = true;
+        command_kill(c);
+        return;
+    }
+    reaper_unwatch(c->reaper, c->pid);
+    finish(c, 128 + SIGKILL);
+}
+
+void command_abandon(struct command *c)
+{
+    if (!c)
+        return;
+    kill_group(c);
+    reaper_unwatch(c->reaper, c->pid);
+    command_free(c);
+}
+
+pid_t command_pid(const struct command *c)
+{
+    return c->pid;
+}
+
+// ---- the start ----------------------------------------------------------------------------------
+
+// Moves a descriptor above 2. The old one is closed, also on failure.
+static int move_up(int fd)
+{
+    if (fd < 0 || fd > 2)
+        return fd;
+    int up = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return up;
+}
+
+static int make_pipe(int *ours, int *theirs, int our_end)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    *ours = move_up(ends[our_end]);
+    int r = *ours < 0 || fcntl(*ours, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+    *theirs = move_up(ends[!our_end]);
+    return r < 0 ? r : *theirs < 0 ? -errno : 0;
+}
+
+// What the child gets as descriptor i: a copy of the borrowed one, or the end of a pipe.
+static int prepare_fd(int *child, int borrowed, bool piped, int *ours, int our_end)
+{
+    if (borrowed >= 0) {
+        *child = fcntl(borrowed, F_DUPFD_CLOEXEC, 3);
+        return *child < 0 ? -errno : 0;
+    }
+    return piped ? make_pipe(ours, child, our_end) : 0;
+}
+
+static int prepare_fds(struct command *c, const struct command_spec *spec, struct child_fds *fds)
+{
+    int r = prepare_fd(&fds->fd[0], spec->stdin_fd, spec->input != NULL, &c->in_fd, 1);
+    if (r == 0)
+        r = prepare_fd(&fds->fd[1], spec->stdout_fd, spec->capture_stdout, &c->out.fd, 0);
+    if (r == 0)
+        r = prepare_fd(&fds->fd[2], spec->stderr_fd, true, &c->err.fd, 0);
+    return r;
+}
+
+// Fills the file actions. Returns 0 or an errno (positive, as posix_spawn does).
+static int set_actions(posix_spawn_file_actions_t *actions, const struct command_spec *spec,
+                       const struct child_fds *fds)
+{
+    int e = 0;
+    for (int i = 0; i < 3 && e == 0; i++)
+        e = fds->fd[i] < 0 ? posix_spawn_file_actions_addopen(actions, i, "/dev/null", O_RDWR, 0)
+                           : posix_spawn_file_actions_adddup2(actions, fds->fd[i], i);
+    if (e == 0)
+        e = posix_spawn_file_actions_addclosefrom_np(actions, 3);
+    if (e == 0 && spec->cwd)
+        e = posix_spawn_file_actions_addchdir_np(actions, spec->cwd);
+    return e;
+}
+
+static int set_attributes(posix_spawnattr_t *attr)
+{
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    int e = posix_spawnattr_setsigmask(attr, &none);
+    if (e == 0)
+        e = posix_spawnattr_setsigdefault(attr, &all);
+    if (e == 0)
+        e = posix_spawnattr_setpgroup(attr, 0);
+    if (e == 0)
+        e = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+                                               POSIX_SPAWN_SETSIGDEF);
+    return e;
+}
+
+// Returns 0 or an errno (positive).
+static int spawn(struct command *c, const struct command_spec *spec, const struct child_fds *fds)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    int e = posix_spawn_file_actions_init(&actions);
+    if (e != 0)
+        return e;
+    e = posix_spawnattr_init(&attr);
+    if (e == 0) {
+        e = set_actions(&actions, spec, fds);
+        if (e == 0)
+            e = set_attributes(&attr);
+        if (e == 0)
+            e = posix_spawnp(&c->pid, spec->argv[0], &actions, &attr, (char *const *)spec->argv,
+                             spec->env ? (char *const *)spec->env : environ);
+        posix_spawnattr_destroy(&attr);
+    }
+    posix_spawn_file_actions_destroy(&actions);
+    return e;
+}
+
+static int spawn_failed(const struct command_spec *spec, int e, struct error *err)
+{
+    struct stat st;
+    if (spec->cwd && stat(spec->cwd, &st) < 0)
+        return error_errno(err, errno, "cannot run %s in %s", spec->argv[0], spec->cwd);
+    return error_errno(err, e, "cannot run %s", spec->argv[0]);
+}
+
+static int check_spec(const struct command_spec *spec, struct error *err)
+{
+    if (!spec->argv || !spec->argv[0] || !spec->argv[0][0])
+        return error_set(err, STATUS_INVALID_ARGUMENT, "command: no program is named");
+    if (spec->input_len > COMMAND_INPUT_MAX)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: input is larger than %d bytes",
+                         spec->argv[0], COMMAND_INPUT_MAX);
+    if (spec->input && spec->stdin_fd >= 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: both input and stdin_fd are given",
+                         spec->argv[0]);
+    return 0;
+}
+
+static struct command *command_new(struct ev_loop *loop, struct reaper *reaper, command_fn fn,
+                                   void *arg)
+{
+    struct command *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->loop = loop;
+    c->reaper = reaper;
+    c->fn = fn;
+    c->arg = arg;
+    c->in_fd = c->out.fd = c->err.fd = -1;
+    buf_init(&c->out.text, COMMAND_OUTPUT_MAX);
+    buf_init(&c->err.text, COMMAND_OUTPUT_MAX);
+    buf_init(&c->in, COMMAND_INPUT_MAX);
+    ev_init(&c->out.io, on_out);
+    ev_init(&c->err.io, on_err);
+    ev_init(&c->in_io, on_in);
+    ev_init(&c->timer, on_timer);
+    c->out.io.data = c->err.io.data = c->in_io.data = c->timer.data = c;
+    return c;
+}
+
+static void start_watchers(struct command *c, double timeout)
+{
+    struct capture *captures[] = {&c->out, &c->err};
+    for (size_t i = 0; i < ARRAY_SIZE(captures); i++)
+        if (captures[i]->fd >= 0) {
+            ev_io_set(&captures[i]->io, captures[i]->fd, EV_READ);
+            ev_io_start(c->loop, &captures[i]->io);
+        }
+    if (c->in.len == 0)
+        close_input(c);
+    if (c->in_fd >= 0) {
+        ev_io_set(&c->in_io, c->in_fd, EV_WRITE);
+        ev_io_start(c->loop, &c->in_io);
+    }
+    if (timeout > 0) {
+        ev_now_update(c->loop); // the limit counts from here, not from the start of this round
+        ev_timer_set(&c->timer, timeout, 0.);
+        ev_timer_start(c->loop, &c->timer);
+    }
+}
+
+struct command *command_start(struct ev_loop *loop, struct reaper *reaper,
+                              const struct command_spec *spec, command_fn fn, void *arg,
+                              struct error *err)
+{
+    if (check_spec(spec, err) < 0)
+        return NULL;
+    _cleanup_(cleanup_command) struct command *c = command_new(loop, reaper, fn, arg);
+    if (!c || buf_append(&c->in, spec->input, spec->input_len) < 0) {
+        error_errno(err, ENOMEM, "cannot run %s", spec->argv[0]);
+        return NULL;
+    }
+    _cleanup_(cleanup_child_fds) struct child_fds fds = {{-1, -1, -1}};
+    int r = prepare_fds(c, spec, &fds);
+    if (r < 0) {
+        error_errno(err, r, "cannot run %s: its descriptors", spec->argv[0]);
+        return NULL;
+    }
+    r = spawn(c, spec, &fds);
+    if (r != 0) {
+        spawn_failed(spec, r, err);
+        return NULL;
+    }
+    r = reaper_watch_new(reaper, c->pid, on_exit_info, c);
+    if (r < 0) {
+        kill_group(c);
+        error_errno(err, r, "cannot watch %s", spec->argv[0]);
+        return NULL;
+    }
+    start_watchers(c, spec->timeout);
+    return take_ptr(c);
+}

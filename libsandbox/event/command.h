@@ -3,6 +3,9 @@
 #define EVENT_COMMAND_H
 
 #include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 #include "base/buf.h"
 #include "base/error.h"
@@ -11,6 +14,10 @@
 // Most of a command's standard error (and captured standard output) that is kept; the rest is read
 // and dropped.
 #define COMMAND_OUTPUT_MAX (64 * 1024)
+// Largest input.
+#define COMMAND_INPUT_MAX (1024 * 1024)
+// Seconds that a killed program has to disappear.
+#define COMMAND_KILL_GRACE 5.0
 
 struct command;
 
@@ -24,7 +31,7 @@ struct command_spec {
     int stderr_fd;           // onto 2; -1: captured
     bool capture_stdout;
     const void *input; // written to the command's stdin through a pipe (stdin_fd must be -1)
-    size_t input_len;  // at most 1 MiB
+    size_t input_len;  // at most COMMAND_INPUT_MAX
     double timeout;    // seconds after which the process group is killed; 0: none
 };
 
@@ -39,8 +46,10 @@ typedef void (*command_fn)(const struct command_result *result, void *arg);
 
 // Starts it in a process group of its own, all other descriptors closed, signals at default. When
 // it has ended (its output may still be held open by grandchildren; that is not waited for) fn is
-// called once from the loop and the command is freed. Returns NULL on failure: NOT_FOUND names the
-// program if it does not exist.
+// called once from the loop and the command is freed (fn must not use it any more). A program that
+// has not ended COMMAND_KILL_GRACE seconds after it was killed (it hangs in the kernel) counts as
+// ended. With `input` SIGPIPE must be ignored (event_signals_start does that). Returns NULL on
+// failure: NOT_FOUND names the program if it does not exist.
 struct command *command_start(struct ev_loop *loop, struct reaper *reaper,
                               const struct command_spec *spec, command_fn fn, void *arg,
                               struct error *err);
@@ -50,6 +59,7 @@ void command_kill(struct command *c);
 // Kills the process group and forgets it: fn is not called, the child is reaped silently, c is
 // gone.
 void command_abandon(struct command *c);
+// The process, which is also the number of its process group.
 pid_t command_pid(const struct command *c);
 
 #endif

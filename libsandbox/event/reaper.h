@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #define REAPER_UNCLAIMED_MAX 4096
 
@@ -25,13 +26,21 @@ struct exit_info {
 
 typedef void (*reaper_fn)(const struct exit_info *info, void *arg);
 
-// One per process. Returns NULL with errno on failure.
+// One per process. The loop must come from ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV): libev's default
+// loop calls waitpid(-1) itself and would steal exits (EINVAL). Children that have already ended
+// are reaped in the first round of the loop. Returns NULL with errno on failure.
 struct reaper *reaper_new(struct ev_loop *loop);
+// Accepts NULL; may be called from a callback of a watch. Watches that are left are forgotten, the
+// children are reaped by nobody. Returns NULL.
 struct reaper *reaper_free(struct reaper *r);
 
 // Calls fn once, from the loop, when child `pid` ends (also if it already ended and its exit is
-// still unclaimed). Returns 0, -EEXIST (already watched) or -ENOMEM.
+// still unclaimed). The watch is gone when fn is called; fn may watch, unwatch and free whatever it
+// likes. Returns 0, -EEXIST (already watched), -EINVAL (no pid) or -ENOMEM.
 int reaper_watch(struct reaper *r, pid_t pid, reaper_fn fn, void *arg);
+// The same for a child that the caller has just forked, before it returns to the loop: an unclaimed
+// exit with that number belongs to an earlier process and is dropped.
+int reaper_watch_new(struct reaper *r, pid_t pid, reaper_fn fn, void *arg);
 // Forgets a watch (the child is still reaped). Unknown pids are fine.
 void reaper_unwatch(struct reaper *r, pid_t pid);
 
