@@ -1,0 +1,318 @@
+#include "sandbox/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/ident.h"
+#include "base/log.h"
+#include "event/event.h"
+#include "rpc/grpc_health.h"
+#include "rpc/grpc_server.h"
+#include "rpc/listen.h"
+#include "sandbox/controller.h"
+#include "sandbox/task_server.h"
+#include "task/settings.h"
+
+// ---- options ------------------------------------------------------------------------------------
+
+struct options {
+    const char *dir, *listen, *config, *log_level;
+    bool config_given;
+};
+
+static void usage(const struct sandboxer *kind, FILE *out)
+{
+    fprintf(out,
+            "usage: %s [options]\n"
+            "  -d, --dir DIR          state directory (%s)\n"
+            "  -l, --listen FILE      socket for containerd (%s)\n"
+            "  -c, --config FILE      configuration (%s, if it exists)\n"
+            "      --log-level LEVEL  trace, debug, info, warn or error (info)\n"
+            "  -v, --version          print the version\n"
+            "  -h, --help             print this\n",
+            kind->name, kind->dir, kind->listen, kind->config);
+}
+
+// Returns -1 to go on, else the exit status.
+static int parse_options(const struct sandboxer *kind, struct options *o, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"dir", required_argument, NULL, 'd'},
+        {"listen", required_argument, NULL, 'l'},
+        {"config", required_argument, NULL, 'c'},
+        {"log-level", required_argument, NULL, 'L'},
+        {"version", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    *o = (struct options){kind->dir, kind->listen, kind->config, "info", false};
+    for (int c; (c = getopt_long(argc, argv, "d:l:c:vh", longs, NULL)) != -1;) {
+        switch (c) {
+        case 'd':
+            o->dir = optarg;
+            break;
+        case 'l':
+            o->listen = optarg;
+            break;
+        case 'c':
+            o->config = optarg;
+            o->config_given = true;
+            break;
+        case 'L':
+            o->log_level = optarg;
+            break;
+        case 'v':
+            printf("Version: %s\n", kind->version);
+            return 0;
+        case 'h':
+            usage(kind, stdout);
+            return 0;
+        default:
+            usage(kind, stderr);
+            return 2;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "%s: unexpected argument \"%s\"\n", kind->name, argv[optind]);
+        usage(kind, stderr);
+        return 2;
+    }
+    return -1;
+}
+
+static int check_options(const struct options *o, struct error *err)
+{
+    enum log_level level;
+    if (log_level_parse(o->log_level, &level) < 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "--log-level: \"%s\" is none of trace, debug, info, warn, error",
+                         o->log_level);
+    log_setup(program_invocation_short_name, level);
+    if (ident_path_check(o->dir, "--dir", err) < 0 ||
+        ident_path_check(o->listen, "--listen", err) < 0)
+        return -1;
+    return 0;
+}
+
+// ---- one instance -------------------------------------------------------------------------------
+
+// Makes the state directory and takes its lock. Returns the descriptor that holds it, or -1.
+static int lock_dir(const char *dir, struct error *err)
+{
+    char path[PATH_MAX];
+    int e = file_mkdir_all(dir, 0711);
+    if (e < 0)
+        return error_errno(err, e, "cannot make the state directory %s", dir);
+    if (path_format(path, sizeof path, "%s/sandboxer.lock", dir) < 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "--dir: too long");
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return error_errno(err, errno, "cannot open %s", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        error_set(err, STATUS_ALREADY_EXISTS, "another sandboxer already runs on %s", dir);
+        return close_fd(&fd);
+    }
+    return fd;
+}
+
+// ---- where our programs are ---------------------------------------------------------------------
+
+// The program beside our own executable (a build tree, or DESTDIR), else by name in $PATH.
+static void find_beside(const char *name, char out[PATH_MAX])
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    snprintf(out, PATH_MAX, "%s", name);
+    if (n <= 0)
+        return;
+    self[n] = '\0';
+    *strrchr(self, '/') = '\0';
+    char path[PATH_MAX];
+    if (path_format(path, sizeof path, "%s/%s", self, name) == 0 && access(path, X_OK) == 0)
+        snprintf(out, PATH_MAX, "%s", path);
+}
+
+// ---- running ------------------------------------------------------------------------------------
+
+struct daemon {
+    const struct sandboxer *kind;
+    struct options options;
+    struct settings settings;
+    struct ev_loop *loop;
+    struct reaper *reaper;
+    struct event_signals signals;
+    struct sandbox_config sandbox_config;
+    struct task_server_config task_config;
+    char task_program[PATH_MAX], init_program[PATH_MAX], task_socket[PATH_MAX];
+    const char *task_argv[12];
+    struct task_server *tasks;
+    struct sandbox_manager manager;
+    struct controller controller;
+    struct grpc_health health;
+    const struct rpc_service *services[3];
+    struct grpc_server *server;
+    int lock_fd;
+    int status;
+};
+
+static void on_drained(void *arg)
+{
+    struct daemon *d = arg;
+    ev_break(d->loop, EVBREAK_ALL);
+}
+
+// A requested end. Parked Waits are cut with the connection, which is what containerd retries on;
+// an answer would tell it that the pod is dead.
+static void on_stop(void *arg)
+{
+    struct daemon *d = arg;
+    event_notify("STOPPING=1");
+    log_info("ending; pods live on");
+    on_drained(d);
+}
+
+static int listen_now(struct daemon *d, struct error *err)
+{
+    int fd = rpc_listen_unix(d->options.listen, err);
+    if (fd < 0)
+        return -1;
+    d->services[0] = &d->controller.service.rpc;
+    d->services[1] = &d->health.service;
+    grpc_health_init(&d->health, d->services);
+    d->server = grpc_server_new(d->loop, fd, d->services);
+    if (!d->server) {
+        close(fd);
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the server");
+    }
+    log_info("listening on %s", d->options.listen);
+    event_notify("READY=1");
+    return 0;
+}
+
+static void on_tasks_up(const struct error *tasks_err, void *arg)
+{
+    struct daemon *d = arg;
+    struct error err = {0};
+    // Without a task server pods can still be looked at and removed; Start says what is wrong.
+    if (tasks_err)
+        log_error("%s", tasks_err->text);
+    if (listen_now(d, &err) < 0) {
+        log_error("%s", err.text);
+        d->status = 1;
+        ev_break(d->loop, EVBREAK_ALL);
+    }
+}
+
+static void prepare_task_server(struct daemon *d)
+{
+    const struct options *o = &d->options;
+    size_t n = 0;
+    find_beside(d->kind->task_program, d->task_program);
+    d->task_argv[n++] = d->task_program;
+    d->task_argv[n++] = "--dir";
+    d->task_argv[n++] = o->dir;
+    d->task_argv[n++] = "--listen";
+    d->task_argv[n++] = d->task_socket;
+    d->task_argv[n++] = "--log-level";
+    d->task_argv[n++] = o->log_level;
+    if (o->config_given) {
+        d->task_argv[n++] = "--config";
+        d->task_argv[n++] = o->config;
+    }
+    d->task_argv[n] = NULL;
+    d->task_config = (struct task_server_config){d->task_argv, d->task_socket};
+}
+
+static void prepare_sandboxes(struct daemon *d)
+{
+    snprintf(d->init_program, sizeof d->init_program, "%s/pod-init", d->kind->libexec_dir);
+    d->sandbox_config = (struct sandbox_config){
+        .dir = d->options.dir,
+        .init_program = d->init_program,
+        .unprivileged_ports = d->settings.default_unprivileged_ports,
+        .unprivileged_icmp = d->settings.default_unprivileged_icmp,
+    };
+}
+
+static int start(struct daemon *d, struct error *err)
+{
+    if ((d->lock_fd = lock_dir(d->options.dir, err)) < 0)
+        return -1;
+    if (path_format(d->task_socket, sizeof d->task_socket, "%s/task.sock", d->options.dir) < 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "--dir: too long");
+    prepare_task_server(d);
+    prepare_sandboxes(d);
+    // libev's default loop reaps children by itself; ours must not.
+    d->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
+    d->reaper = d->loop ? reaper_new(d->loop) : NULL;
+    d->tasks = d->reaper ? task_server_new(d->loop, d->reaper, &d->task_config) : NULL;
+    if (!d->tasks)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "cannot make the event loop");
+    event_signals_start(&d->signals, d->loop, on_stop, d);
+    if (sandbox_manager_init(&d->manager, d->loop, d->reaper, d->kind->ops, &d->sandbox_config,
+                             d->tasks, err) < 0 ||
+        sandbox_manager_recover(&d->manager, err) < 0)
+        return -1;
+    controller_init(&d->controller, &d->manager);
+    if (!task_server_ensure(d->tasks, on_tasks_up, d))
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+    return 0;
+}
+
+static void finish(struct daemon *d)
+{
+    grpc_server_free(d->server);
+    sandbox_manager_done(&d->manager);
+    task_server_free(d->tasks);
+    if (d->loop)
+        event_signals_done(&d->signals);
+    reaper_free(d->reaper);
+    if (d->loop)
+        ev_loop_destroy(d->loop);
+    settings_done(&d->settings);
+    close_fd(&d->lock_fd);
+}
+
+static void raise_limits(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
+
+int sandboxer_main(const struct sandboxer *kind, int argc, char **argv)
+{
+    struct daemon d = {.kind = kind, .lock_fd = -1};
+    struct error err = {0};
+    int r = parse_options(kind, &d.options, argc, argv);
+    if (r >= 0)
+        return r;
+    if (check_options(&d.options, &err) < 0) {
+        fprintf(stderr, "%s: %s\n", kind->name, err.text);
+        return 2;
+    }
+    umask(0077);
+    raise_limits();
+    if (settings_init(&d.settings, &err) < 0 ||
+        settings_load(&d.settings, d.options.config, d.options.config_given, &err) < 0 ||
+        start(&d, &err) < 0) {
+        fprintf(stderr, "%s: %s\n", kind->name, err.text);
+        d.status = 1;
+    } else {
+        ev_run(d.loop, 0);
+    }
+    finish(&d);
+    return d.status;
+}

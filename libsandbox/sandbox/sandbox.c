@@ -1,0 +1,622 @@
+// The state machine of a sandbox. Every change of state is journaled before anybody is told.
+//
+//   (new) -> CREATING -> CREATED -> READY -> STOPPING -> STOPPED -> (forgotten)
+//                 \          \________________/
+//                  failed: undone and forgotten
+//
+// At most one job (a forked child that makes or unmakes) is at work for a sandbox. Who asks for a
+// stop while one runs is put on `stops` and served when it is done; so a Shutdown that races a
+// Create waits until Create has unwound. A sandbox ends in two steps: the task server ends its
+// containers (an RPC), then the undo list is run (a job). If the task server is not there, its
+// successor cleans up its containers from its own journal, and the undo list ends what sits in the
+// pod's namespaces.
+#include "sandbox/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/message.h"
+#include "api/sandbox.pb-c.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/ident.h"
+#include "base/log.h"
+#include "linux/namespace.h"
+#include "sandbox/answers.h"
+#include "sandbox/task_server.h"
+
+// Exit status of a sandbox that was stopped on request.
+#define STATUS_STOPPED_BY_REQUEST 0
+// How often sandboxes that nobody starts are looked for, and the age from which on they are ended,
+// in seconds. containerd pulls the pause image between Create and Start, so the age is generous.
+#define SWEEP_INTERVAL 60.0
+#define UNSTARTED_AGE  600
+
+static void unmake(struct sandbox *s, uint32_t status);
+
+// ---- life and death of the object --------------------------------------------------------------
+
+static void on_init_exit(struct ev_loop *loop, ev_io *w, int events);
+
+static struct sandbox *sandbox_new(struct sandbox_manager *m, struct sandbox_record *record)
+{
+    struct sandbox *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    if (asprintf(&s->dir, "%s/%s", m->sandboxes_dir, record->id) < 0)
+        s->dir = NULL;
+    if (!s->dir || map_add(m->sandboxes, record->id, s) < 0) {
+        free(s->dir);
+        free(s);
+        return NULL;
+    }
+    s->manager = m;
+    s->record = *record;
+    *record = (struct sandbox_record){0};
+    TAILQ_INIT(&s->waits);
+    TAILQ_INIT(&s->stops);
+    ev_init(&s->init_exit, on_init_exit);
+    s->init_exit.fd = -1;
+    s->init_exit.data = s;
+    return s;
+}
+
+static void unwatch_init(struct sandbox *s)
+{
+    ev_io_stop(s->manager->loop, &s->init_exit);
+    if (s->init_exit.fd >= 0)
+        close(s->init_exit.fd);
+    s->init_exit.fd = -1;
+}
+
+// Takes it out of the registry and frees it. Nobody waits any more.
+static void forget(struct sandbox *s)
+{
+    struct sandbox_manager *m = s->manager;
+    unwatch_init(s);
+    map_remove(m->sandboxes, s->record.id);
+    record_done(&s->record);
+    free(s->dir);
+    free(s);
+}
+
+struct sandbox *sandbox_adopt(struct sandbox_manager *m, struct sandbox_record *record)
+{
+    return sandbox_new(m, record);
+}
+
+struct sandbox *sandbox_find(struct sandbox_manager *m, const char *id, struct error *err)
+{
+    if (ident_check(id, "sandbox_id", err) < 0)
+        return NULL;
+    struct sandbox *s = map_get(m->sandboxes, id);
+    // One that is being made is not there yet; one that was removed is not there any more.
+    if (!s)
+        error_set(err, STATUS_NOT_FOUND, "sandbox %s: not found", id);
+    return s;
+}
+
+static int set_state(struct sandbox *s, enum sandbox_state state, struct error *err)
+{
+    enum sandbox_state before = s->record.state;
+    s->record.state = state;
+    if (record_store(&s->record, s->dir, err) < 0) {
+        s->record.state = before;
+        return -1;
+    }
+    log_debug("sandbox %s: %s -> %s", s->record.id, sandbox_state_name(before),
+              sandbox_state_name(state));
+    return 0;
+}
+
+// ---- waiters ------------------------------------------------------------------------------------
+
+static void waiter_free(struct sandbox_waiters *list, struct sandbox_waiter *w)
+{
+    TAILQ_REMOVE(list, w, link);
+    if (list == &w->sandbox->waits)
+        w->sandbox->n_waits--;
+    free(w);
+}
+
+static void on_wait_cancelled(struct rpc_call *call, void *arg)
+{
+    (void)call;
+    struct sandbox_waiter *w = arg;
+    waiter_free(&w->sandbox->waits, w);
+}
+
+static void on_stop_cancelled(struct rpc_call *call, void *arg)
+{
+    (void)call;
+    struct sandbox_waiter *w = arg;
+    waiter_free(&w->sandbox->stops, w);
+}
+
+static void park(struct sandbox *s, struct sandbox_waiters *list, struct rpc_call *call)
+{
+    bool wait = list == &s->waits;
+    struct sandbox_waiter *w = NULL;
+    if (wait && s->n_waits == SANDBOX_WAITERS_MAX) {
+        rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED, "sandbox %s: %d Waits are open already",
+                       s->record.id, SANDBOX_WAITERS_MAX);
+        return;
+    }
+    if (!(w = calloc(1, sizeof *w))) {
+        rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED, "no memory");
+        return;
+    }
+    w->call = call;
+    w->sandbox = s;
+    TAILQ_INSERT_TAIL(list, w, link);
+    s->n_waits += wait;
+    rpc_call_on_cancel(call, wait ? on_wait_cancelled : on_stop_cancelled, w);
+}
+
+static void answer_waits(struct sandbox *s)
+{
+    for (struct sandbox_waiter *w; (w = TAILQ_FIRST(&s->waits));) {
+        struct rpc_call *call = w->call;
+        waiter_free(&s->waits, w);
+        answer_wait(call, &s->record);
+    }
+}
+
+static void answer_stops(struct sandbox *s, const struct error *err)
+{
+    for (struct sandbox_waiter *w; (w = TAILQ_FIRST(&s->stops));) {
+        struct rpc_call *call = w->call;
+        waiter_free(&s->stops, w);
+        if (err)
+            rpc_call_fail(call, err);
+        else
+            api_reply_empty(call);
+    }
+}
+
+// ---- forgetting ---------------------------------------------------------------------------------
+
+// Removes the directory of a stopped sandbox and the sandbox. Nothing is mounted there any more.
+static void remove_stopped(struct sandbox *s)
+{
+    int dirfd = open(s->manager->sandboxes_dir, O_DIRECTORY | O_PATH | O_CLOEXEC);
+    int e = dirfd < 0 ? -errno : file_remove_tree_at(dirfd, s->record.id);
+    close_fd(&dirfd);
+    if (e < 0) {
+        struct error err = {0};
+        error_errno(&err, e, "sandbox %s: cannot remove %s", s->record.id, s->dir);
+        log_error("%s", err.text);
+        s->remove = false;
+        answer_stops(s, &err);
+        return;
+    }
+    log_info("sandbox %s: removed", s->record.id);
+    answer_waits(s);
+    answer_stops(s, NULL);
+    forget(s);
+}
+
+// ---- unmaking -----------------------------------------------------------------------------------
+
+static int unmake_work(void *arg, void *reply, size_t *reply_len, struct error *err)
+{
+    (void)reply;
+    *reply_len = 0;
+    struct sandbox *s = arg;
+    return undo_run(&s->record.undo, err);
+}
+
+static void stopped(struct sandbox *s)
+{
+    struct error err = {0};
+    unwatch_init(s);
+    undo_done(&s->record.undo);
+    clock_gettime(CLOCK_REALTIME, &s->record.exited_at);
+    s->record.exit_status = s->stop_status;
+    s->record.init = (struct process_id){0};
+    if (set_state(s, SANDBOX_STOPPED, &err) < 0) {
+        // In memory it is stopped all the same; a successor would only run the undo list again.
+        log_error("sandbox %s: %s", s->record.id, err.text);
+        s->record.state = SANDBOX_STOPPED;
+    }
+    log_info("sandbox %s: stopped, status %u", s->record.id, s->record.exit_status);
+    answer_waits(s);
+    if (s->remove)
+        remove_stopped(s);
+    else
+        answer_stops(s, NULL);
+}
+
+static void on_unmade(const void *reply, size_t reply_len, const struct error *err, void *arg)
+{
+    (void)reply;
+    (void)reply_len;
+    struct sandbox *s = arg;
+    s->job = NULL;
+    if (err) {
+        // The list stays in the journal; the next Stop or Shutdown runs it again.
+        log_error("sandbox %s: %s", s->record.id, err->text);
+        s->remove = false;
+        answer_stops(s, err);
+        return;
+    }
+    stopped(s);
+}
+
+static void start_unmake_job(struct sandbox *s)
+{
+    struct error err = {0};
+    s->job = job_start(s->manager->loop, s->manager->reaper, unmake_work, on_unmade, s,
+                       SANDBOX_JOB_TIMEOUT, &err);
+    if (!s->job) {
+        log_error("sandbox %s: %s", s->record.id, err.text);
+        s->remove = false;
+        answer_stops(s, &err);
+    }
+}
+
+static void on_containers_ended(const struct error *err, void *arg)
+{
+    struct sandbox *s = arg;
+    s->ending = 0;
+    if (err)
+        log_warn("sandbox %s: its containers are left to the task server's successor: %s",
+                 s->record.id, err->text);
+    start_unmake_job(s);
+}
+
+// Ends the sandbox, with `status` as its exit status. Idempotent while it is at work.
+static void unmake(struct sandbox *s, uint32_t status)
+{
+    struct error err = {0};
+    if (s->job || s->ending)
+        return;
+    s->stop_status = status;
+    if (s->record.state != SANDBOX_STOPPING && set_state(s, SANDBOX_STOPPING, &err) < 0) {
+        s->remove = false;
+        answer_stops(s, &err);
+        return;
+    }
+    s->ending = task_server_end(s->manager->tasks, s->record.id, status, SANDBOX_END_TIMEOUT,
+                                on_containers_ended, s);
+    if (!s->ending)
+        start_unmake_job(s);
+}
+
+void sandbox_stop(struct sandbox *s, struct rpc_call *call, bool remove)
+{
+    s->remove |= remove;
+    if (s->record.state == SANDBOX_STOPPED) {
+        if (!remove) {
+            api_reply_empty(call);
+            return;
+        }
+        park(s, &s->stops, call);
+        remove_stopped(s);
+        return;
+    }
+    park(s, &s->stops, call);
+    // A Create at work ends first; it sees that somebody waits for the stop.
+    if (s->record.state != SANDBOX_CREATING)
+        unmake(s, STATUS_STOPPED_BY_REQUEST);
+}
+
+void sandbox_died(struct sandbox *s, uint32_t status)
+{
+    if (s->record.state == SANDBOX_CREATED || s->record.state == SANDBOX_READY)
+        unmake(s, status);
+}
+
+// ---- making -------------------------------------------------------------------------------------
+
+static int make_work(void *arg, void *reply, size_t *reply_len, struct error *err)
+{
+    struct sandbox *s = arg;
+    struct sandbox_manager *m = s->manager;
+    struct sandbox_made made = {0};
+    if (m->ops->make(m, &s->record, s->request, &made, err) < 0)
+        return -1;
+    memcpy(reply, &made, sizeof made);
+    *reply_len = sizeof made;
+    return 0;
+}
+
+static void on_undone(const void *reply, size_t reply_len, const struct error *err, void *arg)
+{
+    (void)reply;
+    (void)reply_len;
+    struct sandbox *s = arg;
+    s->job = NULL;
+    if (err)
+        log_error("sandbox %s: after a failed Create: %s", s->record.id, err->text);
+    int dirfd = open(s->manager->sandboxes_dir, O_DIRECTORY | O_PATH | O_CLOEXEC);
+    if (!err && dirfd >= 0)
+        file_remove_tree_at(dirfd, s->record.id);
+    close_fd(&dirfd);
+    if (s->creating)
+        rpc_call_fail(s->creating, &s->failure);
+    answer_waits(s);
+    answer_stops(s, NULL);
+    forget(s);
+}
+
+// Create failed: everything is undone before the caller hears of it (containerd removes the network
+// namespace at once).
+static void undo_create(struct sandbox *s, const struct error *why)
+{
+    struct error err = {0};
+    s->failure = *why;
+    log_error("sandbox %s: create: %s", s->record.id, why->text);
+    s->job = job_start(s->manager->loop, s->manager->reaper, unmake_work, on_undone, s,
+                       SANDBOX_JOB_TIMEOUT, &err);
+    if (!s->job)
+        on_undone(NULL, 0, &err, s);
+}
+
+static void on_create_cancelled(struct rpc_call *call, void *arg)
+{
+    (void)call;
+    struct sandbox *s = arg;
+    s->creating = NULL;
+    s->cancelled = true;
+}
+
+static int take_made(struct sandbox *s, const struct sandbox_made *made, struct error *err)
+{
+    s->record.init = made->init;
+    if (made->init.pid) {
+        if (undo_push_process(&s->record.undo, &made->init) < 0)
+            return error_set(err, STATUS_INTERNAL, "undo list full");
+        int e = sandbox_watch_init(s);
+        if (e < 0)
+            return error_errno(err, e, "the pod's init ended at once");
+    }
+    return set_state(s, SANDBOX_CREATED, err);
+}
+
+static void on_made(const void *reply, size_t reply_len, const struct error *job_err, void *arg)
+{
+    struct sandbox *s = arg;
+    struct error err = {0};
+    s->job = NULL;
+    if (job_err) {
+        undo_create(s, job_err);
+        return;
+    }
+    struct sandbox_made made = {0};
+    if (reply_len == sizeof made)
+        memcpy(&made, reply, sizeof made);
+    if (take_made(s, &made, &err) < 0) {
+        undo_create(s, &err);
+        return;
+    }
+    if (s->cancelled) {
+        error_set(&err, STATUS_CANCELLED, "the caller gave up");
+        undo_create(s, &err);
+        return;
+    }
+    log_info("sandbox %s: created", s->record.id);
+    struct rpc_call *call = s->creating;
+    s->creating = NULL;
+    answer_create(call, s->record.id);
+    if (!TAILQ_EMPTY(&s->stops))
+        unmake(s, STATUS_STOPPED_BY_REQUEST);
+}
+
+static int begin_record(struct sandbox_manager *m, const struct sandbox_request *q,
+                        struct sandbox_record *r, struct error *err)
+{
+    clock_gettime(CLOCK_REALTIME, &r->created_at);
+    r->state = SANDBOX_CREATING;
+    r->id = strdup(q->id);
+    r->netns = strdup(q->netns);
+    r->runtime_type = strdup(q->runtime_type);
+    if (!r->id || !r->netns || !r->runtime_type)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+    return m->ops->plan(m, r, q, err);
+}
+
+// Makes the directory and the first record of a new sandbox. NULL on error; nothing is left then.
+static struct sandbox *begin(struct sandbox_manager *m, const struct sandbox_request *q,
+                             json_object *labels, json_object *annotations, struct error *err)
+{
+    struct sandbox_record record = {.labels = labels, .annotations = annotations};
+    if (begin_record(m, q, &record, err) < 0) {
+        record_done(&record);
+        return NULL;
+    }
+    struct sandbox *s = sandbox_new(m, &record);
+    if (!s) {
+        record_done(&record);
+        error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+        return NULL;
+    }
+    if (mkdir(s->dir, 0711) < 0) {
+        error_errno(err, errno, "cannot make %s", s->dir);
+        forget(s);
+        return NULL;
+    }
+    if (record_store(&s->record, s->dir, err) < 0) {
+        rmdir(s->dir);
+        forget(s);
+        return NULL;
+    }
+    return s;
+}
+
+static int check_new(struct sandbox_manager *m, const char *id, struct error *err)
+{
+    if (ident_check(id, "sandbox_id", err) < 0)
+        return -1;
+    if (map_get(m->sandboxes, id))
+        return error_set(err, STATUS_ALREADY_EXISTS, "sandbox %s: already exists", id);
+    if (map_size(m->sandboxes) >= SANDBOX_COUNT_MAX)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "%d sandboxes exist already",
+                         SANDBOX_COUNT_MAX);
+    return 0;
+}
+
+void sandbox_create(struct sandbox_manager *m, struct rpc_call *call,
+                    const struct sandbox_request *request, json_object *labels,
+                    json_object *annotations)
+{
+    struct error err = {0};
+    struct sandbox *s = NULL;
+    if (check_new(m, request->id, &err) < 0) {
+        json_object_put(labels);
+        json_object_put(annotations);
+    } else {
+        s = begin(m, request, labels, annotations, &err);
+    }
+    if (!s) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    s->creating = call;
+    // The child gets a copy of all memory at the fork, so the request need not outlive this call.
+    s->request = request;
+    s->job = job_start(m->loop, m->reaper, make_work, on_made, s, SANDBOX_JOB_TIMEOUT, &err);
+    s->request = NULL;
+    if (!s->job) {
+        undo_create(s, &err);
+        return;
+    }
+    rpc_call_on_cancel(call, on_create_cancelled, s);
+}
+
+int sandbox_start(struct sandbox *s, struct error *err)
+{
+    switch (s->record.state) {
+    case SANDBOX_CREATED:
+        break;
+    case SANDBOX_READY:
+        return error_set(err, STATUS_FAILED_PRECONDITION, "sandbox %s: already started",
+                         s->record.id);
+    default:
+        return error_set(err, STATUS_FAILED_PRECONDITION, "sandbox %s: cannot be started, it is %s",
+                         s->record.id, sandbox_state_name(s->record.state));
+    }
+    if (set_state(s, SANDBOX_READY, err) < 0)
+        return -1;
+    log_info("sandbox %s: ready", s->record.id);
+    return 0;
+}
+
+void sandbox_wait(struct sandbox *s, struct rpc_call *call)
+{
+    if (s->record.state == SANDBOX_STOPPED)
+        answer_wait(call, &s->record);
+    else
+        park(s, &s->waits, call);
+}
+
+// ---- the init process ---------------------------------------------------------------------------
+
+int sandbox_watch_init(struct sandbox *s)
+{
+    int fd = process_open(&s->record.init);
+    if (fd < 0)
+        return fd;
+    ev_io_set(&s->init_exit, fd, EV_READ);
+    ev_io_start(s->manager->loop, &s->init_exit);
+    return 0;
+}
+
+static void on_init_exit(struct ev_loop *loop, ev_io *w, int events)
+{
+    (void)loop;
+    (void)events;
+    struct sandbox *s = w->data;
+    unwatch_init(s);
+    log_warn("sandbox %s: its init process (pid %d) is gone", s->record.id, s->record.init.pid);
+    // Its true code is not always to be had (a re-adopted init is no child of ours); all that a
+    // pod's init can die of is SIGKILL.
+    sandbox_died(s, 128 + SIGKILL);
+}
+
+// ---- the manager --------------------------------------------------------------------------------
+
+static bool unstarted(const struct sandbox *s, time_t now)
+{
+    if (s->record.state != SANDBOX_CREATED || s->job || s->ending ||
+        now - s->record.created_at.tv_sec < UNSTARTED_AGE)
+        return false;
+    // A pod whose RunPodSandbox failed after Create: containerd calls nothing, but it takes the
+    // network namespace away. A pod on the host's network has none; it gets six times as long.
+    if (*s->record.netns)
+        return namespace_check(s->record.netns, "net", NULL) < 0;
+    return now - s->record.created_at.tv_sec >= 6 * UNSTARTED_AGE;
+}
+
+static bool sweep_one(const char *key, void *value, void *arg)
+{
+    (void)key;
+    struct sandbox *s = value;
+    if (unstarted(s, *(const time_t *)arg)) {
+        log_warn("sandbox %s: created, but never started; ending it", s->record.id);
+        s->remove = true;
+        unmake(s, STATUS_STOPPED_BY_REQUEST);
+    }
+    return true;
+}
+
+static void on_sweep(struct ev_loop *loop, ev_timer *w, int events)
+{
+    (void)loop;
+    (void)events;
+    struct sandbox_manager *m = w->data;
+    time_t now = time(NULL);
+    map_each(m->sandboxes, sweep_one, &now);
+}
+
+int sandbox_manager_init(struct sandbox_manager *m, struct ev_loop *loop, struct reaper *reaper,
+                         const struct sandbox_ops *ops, const struct sandbox_config *config,
+                         struct task_server *tasks, struct error *err)
+{
+    *m = (struct sandbox_manager){
+        .loop = loop, .reaper = reaper, .ops = ops, .config = config, .tasks = tasks};
+    m->sandboxes = map_new();
+    if (!m->sandboxes || asprintf(&m->sandboxes_dir, "%s/sandboxes", config->dir) < 0) {
+        m->sandboxes_dir = NULL;
+        sandbox_manager_done(m);
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+    }
+    int e = file_mkdir_all(m->sandboxes_dir, 0711);
+    if (e < 0) {
+        error_errno(err, e, "cannot make %s", m->sandboxes_dir);
+        sandbox_manager_done(m);
+        return -1;
+    }
+    ev_timer_init(&m->sweep, on_sweep, SWEEP_INTERVAL, SWEEP_INTERVAL);
+    m->sweep.data = m;
+    ev_timer_start(loop, &m->sweep);
+    return 0;
+}
+
+static bool drop_one(const char *key, void *value, void *arg)
+{
+    (void)key;
+    (void)arg;
+    struct sandbox *s = value;
+    if (s->job)
+        job_abandon(s->job);
+    if (s->ending)
+        task_server_forget(s->manager->tasks, s->ending);
+    forget(s);
+    return true;
+}
+
+void sandbox_manager_done(struct sandbox_manager *m)
+{
+    if (m->loop)
+        ev_timer_stop(m->loop, &m->sweep);
+    if (m->sandboxes)
+        map_each(m->sandboxes, drop_one, NULL);
+    m->sandboxes = map_free(m->sandboxes);
+    free(m->sandboxes_dir);
+    m->sandboxes_dir = NULL;
+}

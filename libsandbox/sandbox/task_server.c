@@ -1,0 +1,298 @@
+// Two states. UP: the connection stands and Info was answered. DOWN: every RETRY_INTERVAL a
+// connection is tried; the program is started when nobody listens and the one that we started last
+// is not alive (with a growing pause between starts). The connection's end is how we learn of the
+// task server's death, whether it was our child or not.
+#include "sandbox/task_server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+#include "api/internal.pb-c.h"
+#include "api/message.h"
+#include "api/services.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "rpc/ttrpc_client.h"
+
+#define RETRY_INTERVAL    0.005
+#define INFO_TIMEOUT      5.0
+#define RESTART_PAUSE_MIN 0.02
+#define RESTART_PAUSE_MAX 5.0
+
+extern char **environ;
+
+// Somebody who waits for the server, or for the end of a sandbox's containers.
+struct request {
+    LIST_ENTRY(request) link;
+    struct task_server *server;
+    uint64_t number;
+    uint64_t call; // at the client; 0: waits for the server
+    ev_tstamp deadline;
+    task_server_fn fn;
+    void *arg;
+};
+LIST_HEAD(requests, request);
+
+struct task_server {
+    struct ev_loop *loop;
+    struct reaper *reaper;
+    const struct task_server_config *config;
+    struct ttrpc_client *client;
+    char *address;
+    bool up;
+    uint64_t info_call;
+    pid_t child;          // the one we started, while it lives
+    ev_tstamp next_start; // not before
+    double pause;
+    ev_timer retry;
+    struct requests requests;
+    uint64_t last_number;
+};
+
+static void finish(struct request *q, const struct error *err)
+{
+    task_server_fn fn = q->fn;
+    void *arg = q->arg;
+    LIST_REMOVE(q, link);
+    free(q);
+    fn(err, arg);
+}
+
+// ---- starting the program -----------------------------------------------------------------------
+
+static void on_child_exit(const struct exit_info *info, void *arg)
+{
+    struct task_server *t = arg;
+    t->child = 0;
+    // Code 1 soon after the start may just say that another one runs already.
+    log_warn("task server (pid %d) ended with %u", info->pid, info->code);
+}
+
+static void start_program(struct task_server *t)
+{
+    posix_spawnattr_t attr;
+    posix_spawn_file_actions_t actions;
+    sigset_t all, none;
+    sigfillset(&all);
+    sigemptyset(&none);
+    posix_spawnattr_init(&attr);
+    posix_spawn_file_actions_init(&actions);
+    // A session of its own: our terminal's or service's end is not its end.
+    posix_spawnattr_setflags(&attr,
+                             POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setsigdefault(&attr, &all);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    pid_t pid;
+    int e = posix_spawnp(&pid, t->config->argv[0], &actions, &attr, (char *const *)t->config->argv,
+                         environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attr);
+    t->next_start = ev_now(t->loop) + t->pause;
+    t->pause = t->pause * 2 < RESTART_PAUSE_MAX ? t->pause * 2 : RESTART_PAUSE_MAX;
+    if (e) {
+        log_error("cannot start the task server %s: %s", t->config->argv[0], strerror(e));
+        return;
+    }
+    t->child = pid;
+    log_info("task server started, pid %d", pid);
+    if (reaper_watch(t->reaper, pid, on_child_exit, t) < 0)
+        t->child = 0;
+}
+
+// ---- coming up ----------------------------------------------------------------------------------
+
+static void expire(struct task_server *t)
+{
+    struct error err = {0};
+    error_set(&err, STATUS_UNAVAILABLE, "the task server does not listen on %s; see its log",
+              t->config->socket);
+    for (struct request *q = LIST_FIRST(&t->requests), *next; q; q = next) {
+        next = LIST_NEXT(q, link);
+        if (!q->call && q->deadline <= ev_now(t->loop))
+            finish(q, &err);
+    }
+}
+
+static void on_info(const uint8_t *data, size_t len, const struct error *err, void *arg)
+{
+    (void)data;
+    (void)len;
+    struct task_server *t = arg;
+    t->info_call = 0;
+    if (err) {
+        log_warn("task server: %s", err->text);
+        return; // the retry timer goes on
+    }
+    t->up = true;
+    t->pause = RESTART_PAUSE_MIN;
+    ev_timer_stop(t->loop, &t->retry);
+    log_info("task server answers on %s", t->config->socket);
+    for (struct request *q = LIST_FIRST(&t->requests), *next; q; q = next) {
+        next = LIST_NEXT(q, link);
+        if (!q->call)
+            finish(q, NULL);
+    }
+}
+
+static void on_retry(struct ev_loop *loop, ev_timer *w, int events)
+{
+    (void)events;
+    struct task_server *t = w->data;
+    struct error err = {0};
+    expire(t);
+    if (t->info_call)
+        return;
+    t->info_call = ttrpc_client_call(t->client, SERVICE_PODS, "Info", NULL, 0, INFO_TIMEOUT, NULL,
+                                     on_info, t, &err);
+    if (!t->info_call && !t->child && ev_now(loop) >= t->next_start)
+        start_program(t);
+}
+
+static void on_closed(void *arg)
+{
+    struct task_server *t = arg;
+    if (t->up)
+        log_warn("task server: connection lost");
+    t->up = false;
+    ev_timer_start(t->loop, &t->retry);
+}
+
+// ---- interface ----------------------------------------------------------------------------------
+
+struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
+                                    const struct task_server_config *config)
+{
+    struct task_server *t = calloc(1, sizeof *t);
+    if (!t)
+        return NULL;
+    t->loop = loop;
+    t->reaper = reaper;
+    t->config = config;
+    t->pause = RESTART_PAUSE_MIN;
+    LIST_INIT(&t->requests);
+    ev_timer_init(&t->retry, on_retry, 0, RETRY_INTERVAL);
+    t->retry.data = t;
+    t->client = ttrpc_client_new(loop, config->socket, on_closed, t);
+    if (asprintf(&t->address, "ttrpc+unix://%s", config->socket) < 0)
+        t->address = NULL;
+    return t->client && t->address ? t : task_server_free(t);
+}
+
+struct task_server *task_server_free(struct task_server *t)
+{
+    if (!t)
+        return NULL;
+    for (struct request *q; (q = LIST_FIRST(&t->requests));) {
+        if (q->call)
+            ttrpc_client_forget(t->client, q->call);
+        LIST_REMOVE(q, link);
+        free(q);
+    }
+    if (t->info_call)
+        ttrpc_client_forget(t->client, t->info_call);
+    if (t->child)
+        reaper_unwatch(t->reaper, t->child);
+    ttrpc_client_free(t->client);
+    ev_timer_stop(t->loop, &t->retry);
+    free(t->address);
+    free(t);
+    return NULL;
+}
+
+static struct request *request_new(struct task_server *t, task_server_fn fn, void *arg,
+                                   double timeout)
+{
+    struct request *q = calloc(1, sizeof *q);
+    if (!q)
+        return NULL;
+    *q = (struct request){.server = t,
+                          .number = ++t->last_number,
+                          .deadline = ev_now(t->loop) + timeout,
+                          .fn = fn,
+                          .arg = arg};
+    LIST_INSERT_HEAD(&t->requests, q, link);
+    return q;
+}
+
+static void on_ensured(const uint8_t *data, size_t len, const struct error *err, void *arg)
+{
+    (void)data;
+    (void)len;
+    struct request *q = arg;
+    q->call = 0;
+    if (err && err->status == STATUS_UNAVAILABLE && q->deadline > ev_now(q->server->loop))
+        return; // lost just now: wait for the successor
+    finish(q, err);
+}
+
+uint64_t task_server_ensure(struct task_server *t, task_server_fn fn, void *arg)
+{
+    struct error err = {0};
+    struct request *q = request_new(t, fn, arg, TASK_SERVER_START_TIMEOUT);
+    if (!q)
+        return 0;
+    if (t->up)
+        q->call = ttrpc_client_call(t->client, SERVICE_PODS, "Info", NULL, 0, INFO_TIMEOUT, NULL,
+                                    on_ensured, q, &err);
+    if (!q->call)
+        ev_timer_start(t->loop, &t->retry);
+    return q->number;
+}
+
+static void on_ended(const uint8_t *data, size_t len, const struct error *err, void *arg)
+{
+    (void)data;
+    (void)len;
+    finish(arg, err);
+}
+
+uint64_t task_server_end(struct task_server *t, const char *sandbox_id, uint32_t exit_status,
+                         double timeout, task_server_fn fn, void *arg)
+{
+    Internal__EndRequest m = INTERNAL__END_REQUEST__INIT;
+    struct error err = {0};
+    size_t len = 0;
+    m.sandbox_id = (char *)sandbox_id;
+    m.exit_status = exit_status;
+    if (!t->up)
+        return 0;
+    _cleanup_free_ uint8_t *data = api_message_encode(&m.base, &len);
+    struct request *q = data ? request_new(t, fn, arg, timeout) : NULL;
+    if (!q)
+        return 0;
+    q->call = ttrpc_client_call(t->client, SERVICE_PODS, "End", data, len, timeout, NULL, on_ended,
+                                q, &err);
+    if (!q->call) {
+        LIST_REMOVE(q, link);
+        free(q);
+        return 0;
+    }
+    return q->number;
+}
+
+void task_server_forget(struct task_server *t, uint64_t number)
+{
+    struct request *q;
+    LIST_FOREACH(q, &t->requests, link)
+    {
+        if (q->number != number)
+            continue;
+        if (q->call)
+            ttrpc_client_forget(t->client, q->call);
+        LIST_REMOVE(q, link);
+        free(q);
+        return;
+    }
+}
+
+const char *task_server_address(const struct task_server *t)
+{
+    return t->address;
+}

@@ -1,0 +1,191 @@
+#include "sandbox/answers.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "api/any.h"
+#include "api/message.h"
+#include "api/sandbox.pb-c.h"
+#include "base/cleanup.h"
+
+// Version of the Task API at the address: containerd >= 2.0.6 takes an address only with 3.
+#define TASK_API_VERSION 3
+// Most labels that are echoed.
+#define LABELS_MAX 256
+
+static void out_of_memory(struct rpc_call *call)
+{
+    rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED, "no memory for the answer");
+}
+
+void answer_create(struct rpc_call *call, const char *id)
+{
+    Sandbox__ControllerCreateResponse r = SANDBOX__CONTROLLER_CREATE_RESPONSE__INIT;
+    r.sandbox_id = (char *)id;
+    api_reply(call, &r.base);
+}
+
+void answer_wait(struct rpc_call *call, const struct sandbox_record *record)
+{
+    Sandbox__ControllerWaitResponse r = SANDBOX__CONTROLLER_WAIT_RESPONSE__INIT;
+    Google__Timestamp at;
+    timestamp_set(&at, record->exited_at);
+    r.exit_status = record->exit_status;
+    r.exited_at = &at;
+    api_reply(call, &r.base);
+}
+
+// ---- Start --------------------------------------------------------------------------------------
+
+static void add_namespace(json_object *list, const char *type, const char *path)
+{
+    if (!path)
+        return;
+    json_object *ns = json_object_new_object();
+    json_object_object_add(ns, "type", json_object_new_string(type));
+    json_object_object_add(ns, "path", json_object_new_string(path));
+    json_object_array_add(list, ns);
+}
+
+// The sandbox as an OCI spec: what NRI plugins get to see (containerd >= 2.3 logs an error for
+// every NRI step when there is none).
+static json_object *spec_of(const struct sandbox_record *r)
+{
+    json_object *spec = json_object_new_object(), *linux_part = json_object_new_object();
+    json_object *namespaces = json_object_new_array();
+    add_namespace(namespaces, "network", r->pod.net_ns);
+    add_namespace(namespaces, "ipc", r->pod.ipc_ns);
+    add_namespace(namespaces, "uts", r->pod.uts_ns);
+    add_namespace(namespaces, "pid", r->pod.pid_ns);
+    json_object_object_add(linux_part, "namespaces", namespaces);
+    if (r->pod.cgroup_parent)
+        json_object_object_add(linux_part, "cgroupsPath",
+                               json_object_new_string(r->pod.cgroup_parent));
+    json_object_object_add(spec, "ociVersion", json_object_new_string("1.2.0"));
+    if (r->hostname && *r->hostname)
+        json_object_object_add(spec, "hostname", json_object_new_string(r->hostname));
+    if (r->annotations)
+        json_object_object_add(spec, "annotations", json_object_get(r->annotations));
+    json_object_object_add(spec, "linux", linux_part);
+    return spec;
+}
+
+void answer_start(struct rpc_call *call, const struct sandbox_record *record, const char *address)
+{
+    Sandbox__ControllerStartResponse r = SANDBOX__CONTROLLER_START_RESPONSE__INIT;
+    Types__StringEntry entries[LABELS_MAX], *pointers[LABELS_MAX];
+    Google__Timestamp at;
+    Google__Any spec = GOOGLE__ANY__INIT;
+    _cleanup_json_ json_object *spec_json = spec_of(record);
+    const char *text = json_text(spec_json);
+    timestamp_set(&at, record->created_at);
+    if (!text) {
+        out_of_memory(call);
+        return;
+    }
+    spec.type_url = (char *)ANY_OCI_SPEC;
+    spec.value = (ProtobufCBinaryData){.len = strlen(text), .data = (uint8_t *)text};
+    r.labels = pointers;
+    if (record->labels) {
+        json_object_object_foreach(record->labels, key, value)
+        {
+            if (r.n_labels == LABELS_MAX)
+                break;
+            Types__StringEntry *e = &entries[r.n_labels];
+            types__string_entry__init(e);
+            e->key = key;
+            e->value = (char *)json_object_get_string(value);
+            pointers[r.n_labels++] = e;
+        }
+    }
+    r.sandbox_id = record->id;
+    r.pid = (uint32_t)record->init.pid;
+    r.created_at = &at;
+    r.address = (char *)address;
+    r.version = TASK_API_VERSION;
+    r.spec = &spec;
+    api_reply(call, &r.base);
+}
+
+// ---- Status -------------------------------------------------------------------------------------
+
+// The JSON under "info": keys of CRI's SandboxInfo where they fit (containerd >= 2.3 decodes it),
+// and our own beside them.
+static json_object *info_of(const struct sandbox_record *r)
+{
+    bool ready = r->state == SANDBOX_READY;
+    json_object *info = json_object_new_object();
+    json_object_object_add(info, "pid", json_object_new_int(r->init.pid));
+    json_object_object_add(info, "processStatus",
+                           json_object_new_string(ready ? "running" : "stopped"));
+    json_object_object_add(info, "netNamespaceClosed",
+                           json_object_new_boolean(r->state == SANDBOX_STOPPED));
+    json_object_object_add(info, "runtimeType",
+                           json_object_new_string(r->runtime_type ? r->runtime_type : ""));
+    json_object_object_add(info, "runtimeSpec", spec_of(r));
+    json_object_object_add(info, "kuasarState",
+                           json_object_new_string(sandbox_state_name(r->state)));
+    return info;
+}
+
+void answer_status(struct rpc_call *call, const struct sandbox_record *record, const char *address,
+                   bool verbose)
+{
+    Sandbox__ControllerStatusResponse r = SANDBOX__CONTROLLER_STATUS_RESPONSE__INIT;
+    Types__StringEntry info =
+        TYPES__STRING_ENTRY__INIT;
+    Types__StringEntry *infos[] = {&info};
+    Google__Timestamp created, exited;
+    _cleanup_json_ json_object *info_json = verbose ? info_of(record) : NULL;
+    timestamp_set(&created, record->created_at);
+    timestamp_set(&exited, record->exited_at);
+    r.sandbox_id = record->id;
+    r.pid = (uint32_t)record->init.pid;
+    r.state = (char *)(record->state == SANDBOX_READY ? "SANDBOX_READY" : "SANDBOX_NOTREADY");
+    r.created_at = &created;
+    if (record->state == SANDBOX_STOPPED)
+        r.exited_at = &exited;
+    r.address = (char *)address;
+    r.version = TASK_API_VERSION;
+    if (verbose) {
+        info.key = (char *)"info";
+        info.value = (char *)json_text(info_json);
+        if (!info.value) {
+            out_of_memory(call);
+            return;
+        }
+        r.info = infos;
+        r.n_info = 1;
+    }
+    api_reply(call, &r.base);
+}
+
+// ---- Platform -----------------------------------------------------------------------------------
+
+// The machine as Go names it (GOARCH, and the variant of platforms.Normalize).
+static const struct {
+    const char *machine, *architecture, *variant;
+} architectures[] = {
+    {"x86_64", "amd64", ""}, {"aarch64", "arm64", ""},       {"armv7l", "arm", "v7"},
+    {"armv6l", "arm", "v6"}, {"riscv64", "riscv64", ""},     {"ppc64le", "ppc64le", ""},
+    {"s390x", "s390x", ""},  {"loongarch64", "loong64", ""}, {"i686", "386", ""},
+};
+
+void answer_platform(struct rpc_call *call)
+{
+    Sandbox__ControllerPlatformResponse r = SANDBOX__CONTROLLER_PLATFORM_RESPONSE__INIT;
+    Types__Platform platform = TYPES__PLATFORM__INIT;
+    struct utsname u;
+    platform.os = (char *)"linux";
+    if (uname(&u) == 0)
+        platform.architecture = u.machine;
+    for (size_t i = 0; i < ARRAY_SIZE(architectures); i++)
+        if (platform.architecture && strcmp(platform.architecture, architectures[i].machine) == 0) {
+            platform.architecture = (char *)architectures[i].architecture;
+            platform.variant = (char *)architectures[i].variant;
+            break;
+        }
+    r.platform = &platform;
+    api_reply(call, &r.base);
+}

@@ -1,0 +1,62 @@
+// The journal of one sandbox: <dir>/sandboxes/<id>/sandbox.json, replaced atomically whenever a
+// fact changes. It holds what a successor needs, and nothing secret.
+#ifndef SANDBOX_RECORD_H
+#define SANDBOX_RECORD_H
+
+#include <stdint.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "oci/pod.h"
+#include "sandbox/undo.h"
+
+#define RECORD_FILE    "sandbox.json"
+#define RECORD_VERSION 1
+// Largest record that is read.
+#define RECORD_SIZE_MAX (1024u * 1024)
+
+// Who may do what:
+//   CREATING  Create is at work; a successor undoes it
+//   CREATED   may be started, stopped, removed
+//   READY     containers run
+//   STOPPING  the undo list is being run; a successor runs it again
+//   STOPPED   nothing is left but this record; ends with Shutdown
+enum sandbox_state {
+    SANDBOX_CREATING,
+    SANDBOX_CREATED,
+    SANDBOX_READY,
+    SANDBOX_STOPPING,
+    SANDBOX_STOPPED,
+    SANDBOX_STATE_MAX_,
+};
+const char *sandbox_state_name(enum sandbox_state state);
+
+struct sandbox_record {
+    char *id;
+    enum sandbox_state state;
+    struct timespec created_at, exited_at;
+    uint32_t exit_status;
+    char *netns;         // containerd's path; "" with host network
+    char *hostname;      // "" with the host's
+    char *runtime_type;  // as containerd said it
+    json_object *labels; // string to string
+    json_object *annotations;
+    struct process_id init; // pid 0: none
+    struct pod pod;         // what the task server gets to know
+    struct undo undo;
+};
+
+// Frees everything the record holds, not the struct.
+void record_done(struct sandbox_record *r);
+// Writes the record into its directory. Returns 0 or -1.
+int record_store(const struct sandbox_record *r, const char *dir, struct error *err);
+// Reads the record of directory `dir`, whose last component is `id`. NOT_FOUND without a file,
+// FAILED_PRECONDITION for a version that we do not know, INVALID_ARGUMENT for broken contents
+// (also: the record of another id). Returns 0 or -1; *r is untouched on failure.
+int record_load(struct sandbox_record *r, const char *dir, const char *id, struct error *err);
+// The same from memory. (Entry point of the fuzzer.)
+int record_parse(struct sandbox_record *r, const void *data, size_t len, const char *dir,
+                 const char *id, struct error *err);
+
+#endif

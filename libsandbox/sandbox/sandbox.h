@@ -1,0 +1,139 @@
+// Sandboxes of one kind: registry, state machine, and the operations that the Controller service
+// asks for. What a kind of sandbox does itself is in its `struct sandbox_ops`.
+#ifndef SANDBOX_SANDBOX_H
+#define SANDBOX_SANDBOX_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "api/cri.pb-c.h"
+#include "base/error.h"
+#include "base/map.h"
+#include "event/job.h"
+#include "event/reaper.h"
+#include "rpc/call.h"
+#include "sandbox/record.h"
+
+// Most sandboxes of one daemon.
+#define SANDBOX_COUNT_MAX 16384
+// Most Waits parked on one sandbox (containerd parks one; a client that leaks them is refused).
+#define SANDBOX_WAITERS_MAX 64
+// Seconds that making or unmaking one sandbox may take.
+#define SANDBOX_JOB_TIMEOUT 60.0
+// Seconds that a task server gets to end the containers of a sandbox.
+#define SANDBOX_END_TIMEOUT 20.0
+
+struct sandbox;
+struct sandbox_manager;
+struct task_server;
+
+// What Create asked for, decoded and checked by the common part. Strings are borrowed from the
+// request.
+struct sandbox_request {
+    const char *id;
+    const char *netns; // "" for the host's network
+    const char *runtime_type;
+    const Cri__PodSandboxConfig *config; // NULL when the client sent none
+};
+
+// Answer of a kind's `make`, carried from the job to the daemon.
+struct sandbox_made {
+    struct process_id init; // pid 0: none
+};
+
+// A kind of sandbox.
+struct sandbox_ops {
+    const char *name; // "runc"
+    // Decides what the sandbox will be: checks the request, fills record->pod, pushes undo steps
+    // for all that `make` will do. Changes nothing in the world. Returns 0, or -1 with an error
+    // that names the field.
+    int (*plan)(struct sandbox_manager *m, struct sandbox_record *record,
+                const struct sandbox_request *request, struct error *err);
+    // Makes it. Runs in a process of its own and may block. Returns 0, or -1 (the undo list is run
+    // then).
+    int (*make)(struct sandbox_manager *m, const struct sandbox_record *record,
+                const struct sandbox_request *request, struct sandbox_made *made,
+                struct error *err);
+    // After a restart: is everything that a READY or CREATED sandbox needs still there? Returns 0,
+    // or -1 with what is missing.
+    int (*check)(struct sandbox_manager *m, const struct sandbox_record *record, struct error *err);
+};
+
+// Configuration of a daemon; strings outlive the manager.
+struct sandbox_config {
+    const char *dir;          // state directory ("/run/kuasar-runc")
+    const char *init_program; // pid 1 of pods that share a pid namespace
+    bool unprivileged_ports;  // net.ipv4.ip_unprivileged_port_start=0 by default
+    bool unprivileged_icmp;   // net.ipv4.ping_group_range="0 2147483647" by default
+};
+
+struct sandbox_waiter {
+    TAILQ_ENTRY(sandbox_waiter) link;
+    struct rpc_call *call;
+    struct sandbox *sandbox;
+};
+TAILQ_HEAD(sandbox_waiters, sandbox_waiter);
+
+struct sandbox {
+    struct sandbox_manager *manager;
+    char *dir; // <state dir>/sandboxes/<id>
+    struct sandbox_record record;
+    struct job *job;                       // the one job at work
+    const struct sandbox_request *request; // only while Create forks its job
+    struct rpc_call *creating;             // the Create call, until it is answered or cancelled
+    uint64_t ending;                       // number of the End call at the task server, 0: none
+    struct error failure;                  // why Create failed
+    bool cancelled;                        // Create's caller is gone: undo when the job is done
+    bool remove;                           // forget it when it is stopped
+    uint32_t stop_status;                  // exit status to report when the stop is done
+    ev_io init_exit;                       // pidfd of the init
+    struct sandbox_waiters waits;          // Wait calls
+    struct sandbox_waiters stops;          // Stop and Shutdown calls
+    size_t n_waits;
+};
+
+struct sandbox_manager {
+    struct ev_loop *loop;
+    struct reaper *reaper;
+    const struct sandbox_ops *ops;
+    const struct sandbox_config *config;
+    struct task_server *tasks;
+    char *sandboxes_dir;
+    struct map *sandboxes; // id -> struct sandbox
+    ev_timer sweep;        // ends sandboxes that nobody started
+};
+
+// The directory is made if it is missing. Borrowed: everything but the path. Returns 0 or -1.
+int sandbox_manager_init(struct sandbox_manager *m, struct ev_loop *loop, struct reaper *reaper,
+                         const struct sandbox_ops *ops, const struct sandbox_config *config,
+                         struct task_server *tasks, struct error *err);
+// Frees the memory; sandboxes live on in the world.
+void sandbox_manager_done(struct sandbox_manager *m);
+
+// Reads all records and makes the world agree with them; to be called once, before listening. Never
+// fails for one sandbox: what cannot be read is put into <dir>/quarantine and reported.
+// (recovery.c)
+int sandbox_manager_recover(struct sandbox_manager *m, struct error *err);
+
+// NULL with NOT_FOUND (or INVALID_ARGUMENT for an id that cannot be one).
+struct sandbox *sandbox_find(struct sandbox_manager *m, const char *id, struct error *err);
+
+// Adds a sandbox for a recovered record (takes the contents of *record). NULL without memory.
+struct sandbox *sandbox_adopt(struct sandbox_manager *m, struct sandbox_record *record);
+// Watches the init of a living sandbox. Returns 0 or negative errno (-ESRCH: it is gone).
+int sandbox_watch_init(struct sandbox *s);
+
+// The operations; they end `call` themselves, now or later. `labels` and `annotations` are taken.
+void sandbox_create(struct sandbox_manager *m, struct rpc_call *call,
+                    const struct sandbox_request *request, json_object *labels,
+                    json_object *annotations);
+void sandbox_wait(struct sandbox *s, struct rpc_call *call);
+// Stops it (idempotent) and then, if `remove`, forgets it.
+void sandbox_stop(struct sandbox *s, struct rpc_call *call, bool remove);
+// Marks a created sandbox as running. Returns 0 or -1.
+int sandbox_start(struct sandbox *s, struct error *err);
+// The sandbox ended by itself: containers are ended, waits answered with `status`.
+void sandbox_died(struct sandbox *s, uint32_t status);
+
+#endif

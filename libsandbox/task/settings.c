@@ -1,0 +1,60 @@
+#include "task/settings.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/config.h"
+#include "base/ident.h"
+
+#define ROW(name, kind)                                                                            \
+    {                                                                                              \
+        .key = #name, .type = kind, .offset = offsetof(struct settings, name)                      \
+    }
+
+static const struct config_key keys[] = {
+    ROW(runtime, CONFIG_STRING),
+    ROW(runtime_root, CONFIG_STRING),
+    ROW(containerd_events, CONFIG_STRING),
+    ROW(default_unprivileged_ports, CONFIG_BOOL),
+    ROW(default_unprivileged_icmp, CONFIG_BOOL),
+};
+
+int settings_init(struct settings *s, struct error *err)
+{
+    *s = (struct settings){
+        .runtime = strdup("runc"),
+        .runtime_root = strdup("/run/kuasar-runc/runtime"),
+        .containerd_events = strdup("/run/containerd/containerd.sock.ttrpc"),
+        .default_unprivileged_ports = true,
+        .default_unprivileged_icmp = true,
+    };
+    if (s->runtime && s->runtime_root && s->containerd_events)
+        return 0;
+    settings_done(s);
+    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+}
+
+void settings_done(struct settings *s)
+{
+    free(s->runtime);
+    free(s->runtime_root);
+    free(s->containerd_events);
+    *s = (struct settings){0};
+}
+
+int settings_load(struct settings *s, const char *path, bool required, struct error *err)
+{
+    if (!required && access(path, F_OK) < 0)
+        return 0;
+    if (config_load(path, keys, ARRAY_SIZE(keys), s, err) < 0)
+        return -1;
+    if (!*s->runtime)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: runtime: must not be empty", path);
+    if (ident_path_check(s->runtime_root, "runtime_root", err) < 0 ||
+        ident_path_check(s->containerd_events, "containerd_events", err) < 0)
+        return error_wrap(err, "%s", path);
+    return 0;
+}

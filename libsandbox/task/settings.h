@@ -1,0 +1,25 @@
+// The configuration file of a kind on the host (/etc/kuasar/runc.toml): the sandboxer and its task
+// server read the same file, so both know all of its keys.
+#ifndef TASK_SETTINGS_H
+#define TASK_SETTINGS_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+
+struct settings {
+    char *runtime;                   // OCI runtime where a pod's runtime options name none: "runc"
+    char *runtime_root;              // its state directory; the namespace is appended
+    char *containerd_events;         // containerd's ttrpc socket, for events
+    bool default_unprivileged_ports; // net.ipv4.ip_unprivileged_port_start=0 in pods
+    bool default_unprivileged_icmp;  // net.ipv4.ping_group_range="0 2147483647" in pods
+};
+
+// The defaults. Returns 0, or -1 without memory.
+int settings_init(struct settings *s, struct error *err);
+void settings_done(struct settings *s);
+// Reads `path`. A file that does not exist is an error only if it was asked for (`required`).
+// Errors name file, line and key. Returns 0 or -1.
+int settings_load(struct settings *s, const char *path, bool required, struct error *err);
+
+#endif
