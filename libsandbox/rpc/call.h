@@ -58,8 +58,9 @@ struct rpc_call {
     rpc_cancel_fn cancel;
     void *cancel_arg;
     void *owner; // free for the layer that decodes the request (api/)
-    void (*release)(
-        void *owner); // called once when the call is over, before the transport frees it
+    // Called once when the call is over, with its answer handed on. It gets the owner and nothing
+    // else: the call may be gone.
+    void (*release)(void *owner);
 };
 
 // Ends the call with a message. `data` is only used during the call.

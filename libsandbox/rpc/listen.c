@@ -1,0 +1,139 @@
+// Unix sockets of the daemons.
+//
+// One owner at a time. Between looking at an existing socket file and listening on a new one a
+// second daemon could do the same, and the later one would unlink the earlier one's live socket. So
+// the whole sequence runs under flock(2) on the directory; the kernel drops the lock with the
+// descriptor, whatever happens to us. The lock is held for microseconds; waiting for it is bounded
+// (LOCK_TRIES) and happens only while a daemon starts.
+//
+// The mode is set with fchmod on the unbound socket: Linux gives the file that bind(2) makes the
+// mode of the socket's inode (less umask), so there is no moment in which others may connect.
+#include "rpc/listen.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define LOCK_TRIES   100
+#define LOCK_WAIT_NS (10 * 1000 * 1000)
+
+static int address_set(struct sockaddr_un *addr, const char *path, struct error *err)
+{
+    size_t len = strlen(path);
+    if (path[0] != '/')
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "socket path \"%.200s\" must be absolute: start it with /", path);
+    if (len >= sizeof addr->sun_path)
+        return error_set(
+            err, STATUS_INVALID_ARGUMENT,
+            "socket path \"%.200s\" has %zu bytes, %zu are possible: use a shorter one", path, len,
+            sizeof addr->sun_path - 1);
+    memset(addr, 0, sizeof *addr);
+    addr->sun_family = AF_UNIX;
+    memcpy(addr->sun_path, path, len + 1);
+    return 0;
+}
+
+// The directory of `path`, locked. -1 with *err set.
+static int lock_directory(const char *path, struct error *err)
+{
+    char dir[sizeof((struct sockaddr_un *)NULL)->sun_path];
+    size_t len = (size_t)(strrchr(path, '/') - path);
+    memcpy(dir, path, len);
+    dir[len] = '\0';
+
+    _cleanup_close_ int fd = open(len ? dir : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, errno, "cannot open the directory of socket %s", path);
+    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return error_errno(err, errno, "cannot lock the directory of socket %s", path);
+        if (i == LOCK_TRIES)
+            return error_set(err, STATUS_UNAVAILABLE,
+                             "another process holds the lock on the directory of socket %s: try "
+                             "again when it is gone",
+                             path);
+        nanosleep(&(struct timespec){.tv_nsec = LOCK_WAIT_NS}, NULL);
+    }
+    return take_fd(&fd);
+}
+
+// Removes a socket file that nobody listens on; what else may be there is an error.
+static int remove_stale(const struct sockaddr_un *addr, struct error *err)
+{
+    struct stat st;
+    if (lstat(addr->sun_path, &st) < 0) {
+        if (errno == ENOENT)
+            return 0;
+        return error_errno(err, errno, "cannot look at %s", addr->sun_path);
+    }
+    if (!S_ISSOCK(st.st_mode))
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "%s exists and is no socket: remove it or listen on another path",
+                         addr->sun_path);
+
+    _cleanup_close_ int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (probe < 0)
+        return error_errno(err, errno, "cannot make a socket");
+    // EAGAIN: somebody listens, and the queue is full.
+    if (!connect(probe, (const struct sockaddr *)addr, sizeof *addr) || errno == EAGAIN)
+        return error_set(err, STATUS_ALREADY_EXISTS,
+                         "another process listens on %s: stop it first or use another path",
+                         addr->sun_path);
+    if (errno != ECONNREFUSED)
+        return error_errno(err, errno, "cannot find out whether anybody listens on %s",
+                           addr->sun_path);
+    if (unlink(addr->sun_path) < 0 && errno != ENOENT)
+        return error_errno(err, errno, "cannot remove the stale socket %s", addr->sun_path);
+    return 0;
+}
+
+int rpc_listen_unix(const char *path, struct error *err)
+{
+    struct sockaddr_un addr;
+    if (address_set(&addr, path, err) < 0)
+        return -1;
+    _cleanup_close_ int lock = lock_directory(path, err);
+    if (lock < 0 || remove_stale(&addr, err) < 0)
+        return -1;
+
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return error_errno(err, errno, "cannot make a socket");
+    if (fchmod(fd, 0600) < 0)
+        return error_errno(err, errno, "cannot set the mode of socket %s", path);
+    if (bind(fd, (const struct sockaddr *)&addr, sizeof addr) < 0)
+        return error_errno(err, errno, "cannot make socket %s", path);
+    if (listen(fd, SOMAXCONN) < 0) {
+        int errnum = errno;
+        unlink(path);
+        return error_errno(err, errnum, "cannot listen on %s", path);
+    }
+    return take_fd(&fd);
+}
+
+int rpc_connect_unix(const char *path, struct error *err)
+{
+    struct sockaddr_un addr;
+    if (address_set(&addr, path, err) < 0)
+        return -1;
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return error_errno(err, errno, "cannot make a socket");
+    if (!connect(fd, (const struct sockaddr *)&addr, sizeof addr))
+        return take_fd(&fd);
+    if (errno == ECONNREFUSED || errno == ENOENT)
+        return error_set(err, STATUS_UNAVAILABLE, "nobody listens on %s", path);
+    if (errno == EAGAIN)
+        return error_set(err, STATUS_UNAVAILABLE, "%s has too many connections waiting", path);
+    return error_errno(err, errno, "cannot connect to %s", path);
+}
