@@ -6,8 +6,9 @@ if(Git_FOUND)
     WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}" OUTPUT_VARIABLE kuasar_git
     OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
 endif()
+set(KUASAR_SYSCONFDIR "/etc/kuasar" CACHE PATH "Where the daemons look for their configuration")
 add_library(kuasar_version INTERFACE)
 target_compile_definitions(kuasar_version INTERFACE
   KUASAR_VERSION="${PROJECT_VERSION}" KUASAR_COMMIT="${kuasar_git}"
   KUASAR_LIBEXECDIR="${CMAKE_INSTALL_FULL_LIBEXECDIR}/kuasar"
-  KUASAR_SYSCONFDIR="${CMAKE_INSTALL_FULL_SYSCONFDIR}/kuasar")
+  KUASAR_SYSCONFDIR="${KUASAR_SYSCONFDIR}")

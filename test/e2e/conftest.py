@@ -1,0 +1,41 @@
+"""Fixtures: one node for the whole run, clean before and after every test."""
+
+import pytest
+
+import node as kuasar
+
+
+@pytest.fixture(scope="session")
+def the_node():
+    n = kuasar.Node()
+    n.start_sandboxer()
+    n.start_containerd()
+    # Directories and cgroups that the first pod makes and that stay (containerd's, the CNI bridge's).
+    n.pod().run("true").wait_exit()
+    n.remove_pods()
+    yield n
+    n.remove_pods()
+    n.stop_containerd()
+    n.kill_sandboxer()
+    n.close()
+
+
+@pytest.fixture
+def node(the_node):
+    yield the_node
+    the_node.remove_pods()
+
+
+@pytest.fixture
+def pod(node):
+    return node.pod()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows the end of the daemons' logs."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for name in ("runc-sandboxer.log", "containerd.log"):
+            report.sections.append((name, kuasar.tail(kuasar.LOGS / name, 60)))

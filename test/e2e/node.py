@@ -1,0 +1,316 @@
+"""What tests do on a node: run programs, drive CRI by crictl, and watch the machine.
+
+Everything here runs inside a disposable node (test/node), as root.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+
+HANDLER = os.environ.get("KUASAR_HANDLER", "kuasar-runc")
+IMAGE = "localhost/kuasar/busybox:test"
+STATE = pathlib.Path("/run/kuasar-runc")
+SOCKET = "/run/runc-sandboxer.sock"
+TASK_SOCKET = str(STATE / "task.sock")
+CONTAINERD = os.environ.get("KUASAR_CONTAINERD", "2.3.4")
+LOGS = pathlib.Path(os.environ.get("KUASAR_LOGS", "/var/log"))
+
+
+def until(condition, what, timeout=20.0, step=0.02):
+    """Waits until condition() is true and returns its value; fails the test after `timeout` seconds."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"not within {timeout} s: {what}"
+        time.sleep(step)
+
+
+class Failed(Exception):
+    """A program that ended with another code than 0."""
+
+    def __init__(self, result):
+        super().__init__(f"{result.args}: exit {result.returncode}\n{result.stdout}{result.stderr}")
+        self.code = result.returncode
+        self.out = result.stdout
+        self.err = result.stderr
+
+
+def run(*argv, check=True, timeout=60, text=True, **more):
+    """Runs a program and returns the finished process; raises Failed if check and the code is not 0."""
+    result = subprocess.run([str(a) for a in argv], capture_output=True, text=text, timeout=timeout,
+                            stdin=more.pop("stdin", subprocess.DEVNULL if "input" not in more else None), **more)
+    if check and result.returncode != 0:
+        raise Failed(result)
+    return result
+
+
+def crictl(*argv, **more):
+    return run("crictl", *argv, **more)
+
+
+def crictl_json(*argv, **more):
+    return json.loads(crictl(*argv, "-o", "json", **more).stdout)
+
+
+class Container:
+    def __init__(self, pod, container_id, log):
+        self.pod = pod
+        self.id = container_id
+        self.log = log
+
+    def start(self):
+        crictl("start", self.id)
+        return self
+
+    def exec(self, *argv, check=True, timeout=60, **more):
+        """crictl exec --sync: the exit code is crictl's, standard output and error apart."""
+        return crictl("exec", "-s", self.id, *argv, check=check, timeout=timeout, **more)
+
+    def status(self):
+        return crictl_json("inspect", self.id)["status"]
+
+    def info(self):
+        return crictl_json("inspect", self.id)["info"]
+
+    def pid(self):
+        return self.info()["pid"]
+
+    def state(self):
+        return self.status()["state"]
+
+    def wait_exit(self, timeout=30):
+        """Waits until CRI says that it has exited; returns the exit code."""
+        until(lambda: self.state() == "CONTAINER_EXITED", f"container {self.id} exits", timeout)
+        return self.status()["exitCode"]
+
+    def logs(self):
+        return crictl("logs", self.id).stdout
+
+    def stop(self, grace=5):
+        crictl("stop", "-t", grace, self.id)
+
+    def remove(self):
+        crictl("rm", self.id)
+
+
+class Pod:
+    def __init__(self, node, pod_id, config, path):
+        self.node = node
+        self.id = pod_id
+        self.config = config
+        self.path = path
+
+    def create(self, *command, name=None, image=IMAGE, **fields):
+        name = name or f"c{uuid.uuid4().hex[:8]}"
+        config = {
+            "metadata": {"name": name, "attempt": fields.pop("attempt", 0)},
+            "image": {"image": image},
+            "command": list(command),
+            "log_path": f"{name}.log",
+            "linux": {},
+        }
+        merge(config, fields)
+        path = self.node.write(f"container-{name}.json", config)
+        container_id = crictl("create", self.id, path, self.path, timeout=60).stdout.strip()
+        return Container(self, container_id, pathlib.Path(self.config["log_directory"]) / config["log_path"])
+
+    def run(self, *command, **fields):
+        return self.create(*command, **fields).start()
+
+    def status(self):
+        return crictl_json("inspectp", self.id)["status"]
+
+    def ip(self):
+        return self.status()["network"]["ip"]
+
+    def state(self):
+        return self.status()["state"]
+
+    def netns(self):
+        return next(STATE.glob(f"sandboxes/{self.id}/ns/net"))
+
+    def stop(self):
+        crictl("stopp", self.id, timeout=90)
+
+    def remove(self):
+        crictl("rmp", "-f", self.id, timeout=90)
+
+
+def merge(into, other):
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
+class Node:
+    """The node under test: containerd and our daemons, and whatever a test makes on them."""
+
+    def __init__(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="e2e-"))
+        self.pods = []
+        self.daemon = None
+        self.daemon_args = []
+
+    def write(self, name, value):
+        path = self.dir / name
+        path.write_text(value if isinstance(value, str) else json.dumps(value))
+        return str(path)
+
+    # ---- daemons
+
+    def start_sandboxer(self, *args):
+        log = open(LOGS / "runc-sandboxer.log", "ab")
+        self.daemon_args = args
+        self.daemon = subprocess.Popen(["runc-sandboxer", "--log-level", "debug", *args], stdin=subprocess.DEVNULL,
+                                       stdout=log, stderr=log, start_new_session=True)
+        log.close()
+        until(lambda: listening(SOCKET) or self.daemon.poll() is not None, "the sandboxer listens", 30)
+        assert self.daemon.poll() is None, "the sandboxer ended:\n" + tail(LOGS / "runc-sandboxer.log")
+
+    def kill_sandboxer(self, sig=signal.SIGKILL):
+        self.daemon.send_signal(sig)
+        self.daemon.wait(timeout=20)
+
+    def restart_sandboxer(self, sig=signal.SIGKILL):
+        self.kill_sandboxer(sig)
+        self.start_sandboxer(*self.daemon_args)
+
+    def task_pid(self):
+        """The pid of the one task server."""
+        pids = pids_of("runc-task")
+        assert len(pids) == 1, f"want one task server, have {pids}"
+        return pids[0]
+
+    def start_containerd(self):
+        run("start-containerd", timeout=60)
+
+    def stop_containerd(self, how="TERM"):
+        run("stop-containerd", how, timeout=60)
+
+    # ---- pods
+
+    def pod(self, handler=HANDLER, **fields):
+        name = f"pod-{uuid.uuid4().hex[:8]}"
+        logs = self.dir / "logs" / name
+        logs.mkdir(parents=True)
+        config = {
+            "metadata": {"name": name, "namespace": "e2e", "uid": uuid.uuid4().hex, "attempt": 0},
+            "log_directory": str(logs),
+            "linux": {},
+        }
+        merge(config, fields)
+        path = self.write(f"{name}.json", config)
+        pod_id = crictl("runp", "--runtime", handler, path, timeout=90).stdout.strip()
+        pod = Pod(self, pod_id, config, path)
+        self.pods.append(pod)
+        return pod
+
+    def remove_pods(self):
+        for pod in self.pods:
+            crictl("rmp", "-f", pod.id, check=False, timeout=120)
+        left = crictl("pods", "-q").stdout.split()
+        for pod_id in left:
+            crictl("rmp", "-f", pod_id, check=False, timeout=120)
+        self.pods = []
+
+    def close(self):
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+# ---- looking at the machine ---------------------------------------------------------------------
+
+
+def listening(path):
+    """Whether somebody listens on a unix socket (looked up, not connected to)."""
+    for line in pathlib.Path("/proc/net/unix").read_text().splitlines():
+        fields = line.split()
+        if fields[-1] == path and fields[3] == "00010000":
+            return True
+    return False
+
+
+def processes():
+    """pid -> command line (or name) of every process of the node, kernel threads and ourselves left out."""
+    found = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            found[int(entry.name)] = line or (entry / "comm").read_text().strip()
+    return found
+
+
+def pids_of(program):
+    """Pids of living processes whose executable's name is `program`."""
+    pids = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if pathlib.Path(os.readlink(entry / "exe")).name == program:
+                    pids.append(int(entry.name))
+    return pids
+
+
+def mounts():
+    return sorted(line.split(" - ")[0].split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+def cgroups():
+    """Every cgroup directory, relative to its hierarchy."""
+    found = set()
+    for root, dirs, _ in os.walk("/sys/fs/cgroup"):
+        for name in dirs:
+            found.add(os.path.join(root, name))
+    return found
+
+
+def netns_files():
+    base = pathlib.Path("/run/netns")
+    return sorted(p.name for p in base.iterdir()) if base.exists() else []
+
+
+def state_files():
+    return sorted(str(p.relative_to(STATE)) for p in STATE.rglob("*") if not p.name.endswith(".lock"))
+
+
+def open_fds(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def rss_kib(pid):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1])
+    return 0
+
+
+def census():
+    """What must be as before when everything has been removed."""
+    names = sorted(re.sub(r"\s.*", "", line) for line in processes().values())
+    return {
+        "processes": names,
+        "mounts": mounts(),
+        "cgroups": sorted(cgroups()),
+        "netns": netns_files(),
+        "state": state_files(),
+        "bundles": sorted(str(p) for p in pathlib.Path("/run/containerd/io.containerd.runtime.v2.task").glob("*/*")),
+    }
+
+
+def tail(path, lines=40):
+    with contextlib.suppress(OSError):
+        return "\n".join(pathlib.Path(path).read_text(errors="replace").splitlines()[-lines:])
+    return ""
