@@ -16,7 +16,18 @@ struct cgroup_host *cgroup_host_open(void);
 struct cgroup_host *cgroup_host_free(struct cgroup_host *h);
 bool cgroup_is_v2(const struct cgroup_host *h);
 
-// Path of a process's cgroup (memory controller on v1), malloc'ed into *ret. 0 or negative errno.
+// Paths are absolute, relative to the mounts, without empty, "." and ".." components and without a
+// line break; the root itself is none. Everything below answers -EINVAL to others.
+bool cgroup_path_valid(const char *path);
+// The path that an OCI spec's linux.cgroupsPath or a CRI cgroup_parent stands for, malloc'ed into
+// *ret: "/a/b" as it is, "a/b" from the root, "a-b.slice" where systemd puts it
+// ("/a.slice/a-b.slice"), "slice:prefix:name" its unit ("<slice>/prefix-name.scope"; no slice:
+// system.slice). 0, -EINVAL or -ENOMEM.
+int cgroup_path_from_spec(const char *cgroups_path, char **ret);
+
+// Path of a process's cgroup (memory controller on v1), malloc'ed into *ret; "/" for the root. 0 or
+// negative errno: -ESRCH without such a process, -ENOENT if its cgroup was removed, -EXDEV if it
+// lies outside of what is mounted or cannot be named in the caller's cgroup namespace.
 int cgroup_of_process(const struct cgroup_host *h, pid_t pid, char **ret);
 
 // mkdir -p in every hierarchy (v2: with the controllers enabled on the way down as far as allowed;

@@ -20,18 +20,21 @@ struct mount_spec {
 #define MOUNT_COUNT_MAX   64
 #define MOUNT_OPTIONS_MAX 512
 
-// Mounts `spec` on the directory `target` (which must not be a symlink). Handles flag words (ro,
-// rbind, rprivate, nosuid, ...), passes all others as data; overlay options longer than a page are
-// shortened by working relative to the common parent of the lower directories. "uidmap="/"gidmap="
-// options are refused with UNIMPLEMENTED (they must never reach the kernel). Text names type,
-// source, target and remedy. Returns 0 or -1.
+// Mounts `spec` on `target`, an absolute path whose last component must not be a symlink. Handles
+// flag words (ro, rbind, rprivate, nosuid, ...), passes all others as data; flags of an "rbind" hold
+// for the whole tree. Overlay options longer than a page are shortened by working relative to the
+// common parent of the lower directories: the working directory changes and is put back, so this
+// belongs into a process of its own (event/job.h). "uidmap="/"gidmap=" options are refused with
+// UNIMPLEMENTED (they must never reach the kernel). Text names type, source, target and remedy.
+// Returns 0 or -1.
 int mount_apply(const struct mount_spec *spec, const char *target, struct error *err);
 
 // Lazily unmounts everything mounted at `path` (all layers). Not mounted, or absent, is success.
 // Does not follow symlinks. 0 or negative errno.
 int mount_remove(const char *path);
 // Unmounts everything at and below directory `path`, deepest first. A component-wise comparison:
-// "/a/b" does not cover "/a/bc". 0 or the first negative errno.
+// "/a/b" does not cover "/a/bc". Links in the directories above are resolved, the last component is
+// not. 0 or the first negative errno.
 int mount_remove_below(const char *path);
 // Is something mounted exactly at path? From the mount table. Negative errno on failure.
 int mount_is_mounted(const char *path);

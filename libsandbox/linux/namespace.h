@@ -15,7 +15,8 @@ struct sysctl {
     const char *value;
 };
 
-// What to make. Called in a process of its own (event/job.h): the caller's namespaces are changed.
+// What to make. Called in a process of its own (event/job.h) with the host's namespaces, which it
+// keeps: helpers are forked from it, so it must be single-threaded and must not ignore SIGCHLD.
 struct namespace_plan {
     const char *dir;    // pins go here as dir/ipc, dir/uts, dir/net, dir/pid (the directory exists)
     bool ipc, uts, pid; // make and pin a new one
@@ -28,10 +29,16 @@ struct namespace_plan {
 };
 
 // Carries the plan out: joins netns and pins it, unshares and pins ipc and uts, sets hostname,
-// writes sysctls, starts the init in a new pid namespace and pins that. On failure unmounts and
-// removes the pins that it made and kills the init. *ret_init is the init (pid 0 without one); the
-// init runs without capabilities, with no_new_privs, own mount namespace on an empty read-only
-// root. Returns 0 or -1.
+// writes sysctls, starts the init in a new pid namespace (and in the pod's others) and pins that.
+// A pin that an earlier attempt left is replaced. On failure unmounts and removes the pins that it
+// made and kills the init; a caller that is killed before the init runs leaves no process.
+//
+// *ret_init is the init as the caller's pid namespace sees it (pid 0 without one). When the caller
+// ends, it becomes a child of the nearest subreaper. It runs without capabilities, with
+// no_new_privs, under a system call filter, in a mount namespace of its own on an empty read-only
+// root, and in the caller's cgroups: moving it is up to who knows the pod's.
+// Errors: INVALID_ARGUMENT for what the pod asked for, FAILED_PRECONDITION if netns is the host's
+// own or the init program is unusable. Returns 0 or -1.
 int namespace_plan_run(const struct namespace_plan *plan, struct process_id *ret_init,
                        struct error *err);
 

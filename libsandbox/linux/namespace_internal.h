@@ -1,0 +1,31 @@
+// Shared by the files behind namespace.h.
+#ifndef LINUX_NAMESPACE_INTERNAL_H
+#define LINUX_NAMESPACE_INTERNAL_H
+
+#include "base/error.h"
+#include "linux/namespace.h"
+
+// Writes one kernel parameter, seen from the caller's namespaces. The name must have passed
+// namespace_sysctl_check. Returns 0 or -1: INVALID_ARGUMENT if the kernel does not have it.
+int namespace_sysctl_write(const struct sysctl *s, struct error *err);
+
+// Opens `path` if it is a namespace file of `kind` ("net", ...). Returns a descriptor, or -1 with
+// NOT_FOUND / INVALID_ARGUMENT.
+int namespace_open(const char *path, const char *kind, struct error *err);
+
+// What the init is started with. Descriptors stay the caller's.
+struct namespace_init {
+    const char *path; // program
+    const char *name; // argv[0]
+    const char *dir;  // an existing directory; a new root is mounted over it, unseen from outside
+    int sock;         // SOCK_SEQPACKET to the starter
+};
+
+// Becomes pid 1 of a pod: called by the first process of a new pid namespace, and does not return.
+// An own mount namespace, an empty read-only root, /dev/null on 0 to 2, no other descriptor, no
+// capability. Then it sends the empty error over the socket and waits for one byte: end of file
+// ends it, a byte lets it give up the parent-death signal, load the system call filter and execute
+// the program. A failure is sent as a struct error; success of the exec shows as end of file.
+_Noreturn void namespace_init_main(const struct namespace_init *init);
+
+#endif
