@@ -1,7 +1,9 @@
 #include "oci/runtime.h"
 
+#include <fnmatch.h>
 #include <json-c/json.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,10 +12,16 @@
 #include "base/ident.h"
 #include "base/json.h"
 
+// Logs. runc writes one JSON object a line; crun writes each object over several lines. So a log is
+// read as a sequence of JSON values, whatever their line breaks, and text between them is skipped.
+
 // Longest text of a runtime that we hand on; errors are cut at ERROR_TEXT_MAX anyway.
 #define MESSAGE_MAX 900
-// Longest line of a JSON log that is parsed.
-#define LOG_LINE_MAX (64u * 1024)
+// How much of the end of a log is looked at.
+#define LOG_TAIL_MAX (64u * 1024)
+// Lines that look like the start of a record and are none, after which the rest is ignored: each
+// costs a look at everything behind it.
+#define LOG_GARBAGE_MAX 64
 
 void oci_runtime_done(struct oci_runtime *rt)
 {
@@ -106,93 +114,147 @@ void oci_argv_exec(struct oci_argv *a, const char *process_file, const char *pid
     oci_argv_add(a, "%s", id);
 }
 
-// Takes the last line off text[0..*len). Returns its start and length; NULL when nothing is left.
-static const char *last_line(const char *text, size_t *len, size_t *line_len)
+// Bytes of the UTF-8 sequence at p, 0 if it is not one.
+static size_t utf8_length(const char *p, size_t left)
 {
-    size_t end = *len;
-    while (end > 0 && strchr("\r\n \t", text[end - 1]))
-        end--;
-    if (end == 0)
-        return NULL;
-    size_t start = end;
-    while (start > 0 && text[start - 1] != '\n')
-        start--;
-    *len = start;
-    *line_len = end - start;
-    return text + start;
+    static const struct {
+        unsigned char mask, lead;
+        uint32_t least;
+    } forms[] = {{0x80, 0x00, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
+    unsigned char c = (unsigned char)p[0];
+    for (size_t n = 1; n <= ARRAY_SIZE(forms) && n <= left; n++) {
+        if ((c & forms[n - 1].mask) != forms[n - 1].lead)
+            continue;
+        uint32_t point = c & (unsigned char)~forms[n - 1].mask;
+        for (size_t i = 1; i < n; i++) {
+            if (((unsigned char)p[i] & 0xc0) != 0x80)
+                return 0;
+            point = point << 6 | ((unsigned char)p[i] & 0x3f);
+        }
+        bool surrogate = point >= 0xd800 && point <= 0xdfff;
+        return point >= forms[n - 1].least && point <= 0x10ffff && !surrogate ? n : 0;
+    }
+    return 0;
 }
 
-// Copies a message: one line, printable, bounded, cut between characters.
+// Copies a message: one line of valid UTF-8 (it will travel in a protobuf string) without control
+// characters, cut between characters.
 static void copy_message(char *out, size_t size, const char *msg, size_t len)
 {
     size_t n = 0;
-    for (size_t i = 0; i < len && n + 1 < size; i++) {
+    for (size_t i = 0; i < len;) {
+        size_t chars = utf8_length(msg + i, len - i);
         unsigned char c = (unsigned char)msg[i];
-        out[n++] = c < 0x20 || c == 0x7f ? ' ' : (char)c;
+        if (n + (chars > 1 ? chars : 1) >= size)
+            break;
+        if (chars == 0)
+            out[n++] = '?';
+        else if (chars == 1)
+            out[n++] = c < 0x20 || c == 0x7f ? ' ' : (char)c;
+        for (size_t k = 0; chars > 1 && k < chars; k++)
+            out[n++] = msg[i + k];
+        i += chars > 1 ? chars : 1;
     }
     while (n > 0 && out[n - 1] == ' ')
         n--;
     out[n] = '\0';
 }
 
-// The message of one line of a JSON log if its level is "error" or "fatal".
-static bool log_line_message(const char *line, size_t len, char *out, size_t size)
+// The message of a record if its level is "error" or "fatal".
+static bool record_message(json_object *record, char *out, size_t size)
 {
-    if (len > LOG_LINE_MAX || line[0] != '{')
-        return false;
-    _cleanup_json_ json_object *obj = json_parse(line, len, "log", NULL);
     const char *level = NULL, *msg = NULL;
-    if (!obj || !json_object_is_type(obj, json_type_object) ||
-        json_get_string(obj, "level", &level, NULL) < 0 ||
-        json_get_string(obj, "msg", &msg, NULL) < 0 || !level || !msg || !*msg)
+    if (!json_object_is_type(record, json_type_object) ||
+        json_get_string(record, "level", &level, NULL) < 0 ||
+        json_get_string(record, "msg", &msg, NULL) < 0 || !level || !msg)
         return false;
     if (strcmp(level, "error") != 0 && strcmp(level, "fatal") != 0)
         return false;
-    copy_message(out, size, msg, strlen(msg));
-    return *out != '\0';
+    char text[MESSAGE_MAX];
+    copy_message(text, sizeof text, msg, strlen(msg));
+    if (!*text)
+        return false;
+    (void)snprintf(out, size, "%s", text);
+    return true;
 }
 
+// The next line that starts with a brace; NULL when there is none.
+static const char *next_record(const char *p)
+{
+    while (*p && *p != '{') {
+        p += strcspn(p, "\n");
+        p += *p == '\n';
+    }
+    return *p ? p : NULL;
+}
+
+// The message of the last error record.
 static bool message_from_log(const char *text, char *out, size_t size)
 {
-    size_t len = text ? strlen(text) : 0, n = 0;
-    for (const char *line; (line = last_line(text, &len, &n));) {
-        if (log_line_message(line, n, out, size))
-            return true;
+    size_t len = text ? strlen(text) : 0;
+    json_tokener *tok = len > 0 ? json_tokener_new_ex(JSON_DEPTH_MAX) : NULL;
+    if (!tok)
+        return false;
+    const char *end = text + len;
+    const char *p = next_record(len > LOG_TAIL_MAX ? end - LOG_TAIL_MAX : text);
+    bool found = false;
+    for (unsigned garbage = 0; p && garbage < LOG_GARBAGE_MAX; p = next_record(p)) {
+        json_tokener_reset(tok);
+        _cleanup_json_ json_object *record = json_tokener_parse_ex(tok, p, (int)(end - p));
+        if (record) {
+            found |= record_message(record, out, size);
+            p += json_tokener_get_parse_end(tok);
+        } else {
+            garbage++;
+            p += strcspn(p, "\n");
+        }
     }
-    return false;
+    json_tokener_free(tok);
+    return found;
 }
 
 static bool message_from_stderr(const char *text, char *out, size_t size)
 {
-    size_t len = text ? strlen(text) : 0, n = 0;
-    const char *line = text ? last_line(text, &len, &n) : NULL;
-    if (!line)
-        return false;
-    // Some runtimes write their JSON lines to standard error too.
-    if (!log_line_message(line, n, out, size))
-        copy_message(out, size, line, n);
-    return *out != '\0';
+    // Some runtimes write their records to standard error too.
+    if (message_from_log(text, out, size))
+        return true;
+    size_t end = text ? strlen(text) : 0;
+    while (end > 0 && strchr("\r\n \t", text[end - 1]))
+        end--;
+    size_t start = end;
+    while (start > 0 && text[start - 1] != '\n')
+        start--;
+    if (end > start)
+        copy_message(out, size, text + start, end - start);
+    return end > start && *out;
 }
 
-// Texts of runc ("container does not exist"), crun (its state file cannot be opened) and runsc, by
-// which they say that they do not know the container. With `kill`, a container that is there but
-// has no process any more is as gone as one that was deleted (containerd expects NOT_FOUND).
+// How runc, crun (two ways) and runsc say that they do not know a container. With "kill", a
+// container that is there but has no process any more is as gone as one that was deleted
+// (containerd expects NOT_FOUND for both). `command` NULL: all but "create".
 static const struct {
-    const char *command; // NULL: every command on an existing container
-    const char *text;
-} gone_texts[] = {
-    {NULL, "container does not exist"},   {NULL, "/status`: No such file or directory"},
-    {NULL, "container not found"},        {"kill", "container not running"},
-    {"kill", "process already finished"}, {"kill", "o such process"},
+    const char *command;
+    const char *pattern; // fnmatch(3)
+} gone_messages[] = {
+    {NULL, "container does not exist"},
+    {NULL, "exec failed: container does not exist"},
+    {NULL, "container `*` does not exist*"},
+    {NULL, "error opening file `*/status`: No such file or directory"},
+    {NULL, "loading container*: file does not exist"},
+    {"delete", "cannot open directory `*`: No such file or directory"},
+    {"kill", "*container not running*"},
+    {"kill", "*process already finished*"},
+    {"kill", "*[Nn]o such process*"},
 };
 
 static bool says_gone(const char *command, const char *message)
 {
     if (strcmp(command, "create") == 0)
         return false;
-    for (size_t i = 0; i < ARRAY_SIZE(gone_texts); i++) {
-        const char *only = gone_texts[i].command;
-        if ((!only || strcmp(only, command) == 0) && strstr(message, gone_texts[i].text))
+    for (size_t i = 0; i < ARRAY_SIZE(gone_messages); i++) {
+        const char *only = gone_messages[i].command;
+        if ((!only || strcmp(only, command) == 0) &&
+            fnmatch(gone_messages[i].pattern, message, 0) == 0)
             return true;
     }
     return false;
@@ -201,7 +263,7 @@ static bool says_gone(const char *command, const char *message)
 int oci_runtime_error(struct error *err, const struct oci_runtime *rt, const char *command,
                       const char *log_text, const char *stderr_text, unsigned exit_code)
 {
-    char message[MESSAGE_MAX];
+    char message[MESSAGE_MAX] = "";
     if (!message_from_log(log_text, message, sizeof message) &&
         !message_from_stderr(stderr_text, message, sizeof message))
         (void)snprintf(message, sizeof message, "exit status %u without a message", exit_code);

@@ -64,8 +64,7 @@ int oci_process_check(json_object *process, struct error *err)
         json_get_bool(process, "terminal", &terminal, err) < 0)
         return error_wrap(err, "process");
     if (!cwd || cwd[0] != '/')
-        return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "process: cwd: must be an absolute path, is \"%.256s\"", cwd ? cwd : "");
+        return error_set(err, STATUS_INVALID_ARGUMENT, "process: cwd: must be an absolute path");
     return 0;
 }
 
