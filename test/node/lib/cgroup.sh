@@ -55,7 +55,7 @@ cgroup_create() {
 cgroup_enter() {
     local dir
     while read -r dir; do
-        echo "$BASHPID" >"$dir/cgroup.procs"
+        echo 0 >"$dir/cgroup.procs" # the writer itself, whatever its pid namespace
     done <"$1"
 }
 
@@ -91,7 +91,7 @@ cgroup_mount() {
         mount -t cgroup2 cgroup2 "$base"
         # No process may sit in a cgroup that hands controllers down.
         mkdir "$base/init"
-        echo $$ >"$base/init/cgroup.procs"
+        echo 0 >"$base/init/cgroup.procs"
         for one in $(<"$base/cgroup.controllers"); do
             echo "+$one" 2>/dev/null >"$base/cgroup.subtree_control" || true
         done

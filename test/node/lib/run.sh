@@ -141,7 +141,7 @@ setup() {
     hostname kuasar-node
     mkdir "$root/.host"
     cd "$root" || exit
-    pivot_root . .host
+    ./usr/bin/busybox pivot_root . .host # the host may have no pivot_root program
     # shellcheck disable=SC2016  # expanded by the inner shell
     exec /usr/sbin/chroot . /usr/bin/env -i "${env[@]}" /bin/bash -euc '
         umount -l /.host
@@ -233,19 +233,19 @@ run() {
     # In the background, or the traps would wait for the node's end; and there the shell ignores
     # SIGINT and SIGQUIT for its child and takes its standard input away: give both back.
     # setpriv: whatever kills this shell kills unshare, and --kill-child then the node's pid 1.
+    # The waiting unshare stays outside the run's cgroups: on v2 no process may sit in their top.
     # unshare complains when that was killed: its own words are kept apart from the command's.
     (
         exec {fd}>&-
         trap - INT TERM HUP
-        cgroup_enter "$run_dir/cgroups"
-        export -f setup close_fds cgroup_mount cgroup_is_v2
+        export -f setup close_fds cgroup_enter cgroup_mount cgroup_is_v2
         declare -p install binds env cmd checkout disk cgroup_hierarchies NODE_DIR >"$run_dir/settings"
         # shellcheck disable=SC2016  # expanded by the inner shell
         exec env --default-signal=INT,QUIT setpriv --pdeathsig KILL \
-            unshare --mount --pid --net --uts --ipc --cgroup --fork --kill-child \
-            bash -euo pipefail -c 'exec 2>&3 3>&-; close_fds; . "$1/settings"; setup "$1" "$2"' \
-            node-setup "$run_dir" "$lower" \
-            3>&2 2>"$run_dir/unshare.err"
+            unshare --mount --pid --net --uts --ipc --fork --kill-child \
+            bash -euo pipefail -c 'exec 2>&3 3>&-; close_fds; cgroup_enter "$1/cgroups"
+                exec unshare --cgroup bash -euo pipefail -c '\''. "$1/settings"; setup "$1" "$2"'\'' "$0" "$@"' \
+            node-setup "$run_dir" "$lower" 3>&2 2>"$run_dir/unshare.err"
     ) <&0 &
     pid=$!
     while :; do
