@@ -142,7 +142,13 @@ Test(message, memory_is_limited)
     cr_assert_not_null(strstr(err.text, "task.CreateTaskRequest: needs more than 33554432 bytes"));
     free(b.data);
 
-    // A hundredth of that is fine.
+    // Here no single allocation is over the limit, only their sum.
+    b = empty_mounts(400 * 1024);
+    cr_assert_null(decode(&task__create_task_request__descriptor, b.data, b.len, &err));
+    cr_assert_not_null(strstr(err.text, "needs more than"));
+    free(b.data);
+
+    // A hundredth of the first is fine.
     b = empty_mounts(20 * 1024);
     ProtobufCMessage *msg = decode(&task__create_task_request__descriptor, b.data, b.len, &err);
     cr_assert_not_null(msg);
