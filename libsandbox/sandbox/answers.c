@@ -133,8 +133,7 @@ void answer_status(struct rpc_call *call, const struct sandbox_record *record, c
                    bool verbose)
 {
     Sandbox__ControllerStatusResponse r = SANDBOX__CONTROLLER_STATUS_RESPONSE__INIT;
-    Types__StringEntry info =
-        TYPES__STRING_ENTRY__INIT;
+    Types__StringEntry info = TYPES__STRING_ENTRY__INIT;
     Types__StringEntry *infos[] = {&info};
     Google__Timestamp created, exited;
     _cleanup_json_ json_object *info_json = verbose ? info_of(record) : NULL;

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "linux/cgroup.h"
 #include "sandbox/answers.h"
-#include "sandbox/task_server.h"
+#include "sandbox/task_peer.h"
 #include "task/stats.h"
 
 // Most labels or annotations of a sandbox.
@@ -85,7 +85,7 @@ static void on_start_cancelled(struct rpc_call *call, void *arg)
 {
     (void)call;
     struct starting *st = arg;
-    task_server_forget(st->controller->manager->tasks, st->number);
+    task_peer_forget(st->controller->manager->tasks, st->number);
     free(st);
 }
 
@@ -103,7 +103,7 @@ static void on_tasks_ready(const struct error *ready_err, void *arg)
     else if (!s || sandbox_start(s, &err) < 0)
         rpc_call_fail(call, &err);
     else
-        answer_start(call, &s->record, task_server_address(m->tasks));
+        answer_start(call, &s->record, task_peer_address(m->tasks));
 }
 
 static void on_start(struct rpc_call *call, const ProtobufCMessage *msg, void *ctx)
@@ -122,7 +122,7 @@ static void on_start(struct rpc_call *call, const ProtobufCMessage *msg, void *c
     st->controller = c;
     st->call = call;
     memcpy(st->id, s->record.id, strlen(s->record.id) + 1);
-    st->number = task_server_ensure(c->manager->tasks, on_tasks_ready, st);
+    st->number = task_peer_ensure(c->manager->tasks, on_tasks_ready, st);
     if (!st->number) {
         free(st);
         rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED, "no memory");
@@ -176,7 +176,7 @@ static void on_status(struct rpc_call *call, const ProtobufCMessage *msg, void *
     struct controller *c = ctx;
     struct sandbox *s = find(call, c, req->sandbox_id);
     if (s)
-        answer_status(call, &s->record, task_server_address(c->manager->tasks), req->verbose);
+        answer_status(call, &s->record, task_peer_address(c->manager->tasks), req->verbose);
 }
 
 static void on_metrics(struct rpc_call *call, const ProtobufCMessage *msg, void *ctx)

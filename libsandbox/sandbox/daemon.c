@@ -20,7 +20,7 @@
 #include "rpc/grpc_server.h"
 #include "rpc/listen.h"
 #include "sandbox/controller.h"
-#include "sandbox/task_server.h"
+#include "sandbox/task_peer.h"
 #include "task/settings.h"
 
 // ---- options ------------------------------------------------------------------------------------
@@ -152,10 +152,10 @@ struct daemon {
     struct reaper *reaper;
     struct event_signals signals;
     struct sandbox_config sandbox_config;
-    struct task_server_config task_config;
+    struct task_peer_config task_config;
     char task_program[PATH_MAX], init_program[PATH_MAX], task_socket[PATH_MAX];
     const char *task_argv[12];
-    struct task_server *tasks;
+    struct task_peer *tasks;
     struct sandbox_manager manager;
     struct controller controller;
     struct grpc_health health;
@@ -230,7 +230,7 @@ static void prepare_task_server(struct daemon *d)
         d->task_argv[n++] = o->config;
     }
     d->task_argv[n] = NULL;
-    d->task_config = (struct task_server_config){d->task_argv, d->task_socket};
+    d->task_config = (struct task_peer_config){d->task_argv, d->task_socket};
 }
 
 static void prepare_sandboxes(struct daemon *d)
@@ -255,7 +255,7 @@ static int start(struct daemon *d, struct error *err)
     // libev's default loop reaps children by itself; ours must not.
     d->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
     d->reaper = d->loop ? reaper_new(d->loop) : NULL;
-    d->tasks = d->reaper ? task_server_new(d->loop, d->reaper, &d->task_config) : NULL;
+    d->tasks = d->reaper ? task_peer_new(d->loop, d->reaper, &d->task_config) : NULL;
     if (!d->tasks)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "cannot make the event loop");
     event_signals_start(&d->signals, d->loop, on_stop, d);
@@ -264,7 +264,7 @@ static int start(struct daemon *d, struct error *err)
         sandbox_manager_recover(&d->manager, err) < 0)
         return -1;
     controller_init(&d->controller, &d->manager);
-    if (!task_server_ensure(d->tasks, on_tasks_up, d))
+    if (!task_peer_ensure(d->tasks, on_tasks_up, d))
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
     return 0;
 }
@@ -273,7 +273,7 @@ static void finish(struct daemon *d)
 {
     grpc_server_free(d->server);
     sandbox_manager_done(&d->manager);
-    task_server_free(d->tasks);
+    task_peer_free(d->tasks);
     if (d->loop)
         event_signals_done(&d->signals);
     reaper_free(d->reaper);

@@ -27,7 +27,7 @@
 #include "base/log.h"
 #include "linux/namespace.h"
 #include "sandbox/answers.h"
-#include "sandbox/task_server.h"
+#include "sandbox/task_peer.h"
 
 // Exit status of a sandbox that was stopped on request.
 #define STATUS_STOPPED_BY_REQUEST 0
@@ -281,8 +281,8 @@ static void unmake(struct sandbox *s, uint32_t status)
         answer_stops(s, &err);
         return;
     }
-    s->ending = task_server_end(s->manager->tasks, s->record.id, status, SANDBOX_END_TIMEOUT,
-                                on_containers_ended, s);
+    s->ending = task_peer_end(s->manager->tasks, s->record.id, status, SANDBOX_END_TIMEOUT,
+                              on_containers_ended, s);
     if (!s->ending)
         start_unmake_job(s);
 }
@@ -575,7 +575,7 @@ static void on_sweep(struct ev_loop *loop, ev_timer *w, int events)
 
 int sandbox_manager_init(struct sandbox_manager *m, struct ev_loop *loop, struct reaper *reaper,
                          const struct sandbox_ops *ops, const struct sandbox_config *config,
-                         struct task_server *tasks, struct error *err)
+                         struct task_peer *tasks, struct error *err)
 {
     *m = (struct sandbox_manager){
         .loop = loop, .reaper = reaper, .ops = ops, .config = config, .tasks = tasks};
@@ -605,7 +605,7 @@ static bool drop_one(const char *key, void *value, void *arg)
     if (s->job)
         job_abandon(s->job);
     if (s->ending)
-        task_server_forget(s->manager->tasks, s->ending);
+        task_peer_forget(s->manager->tasks, s->ending);
     forget(s);
     return true;
 }

@@ -26,7 +26,7 @@
 
 struct sandbox;
 struct sandbox_manager;
-struct task_server;
+struct task_peer;
 
 // What Create asked for, decoded and checked by the common part. Strings are borrowed from the
 // request.
@@ -98,7 +98,7 @@ struct sandbox_manager {
     struct reaper *reaper;
     const struct sandbox_ops *ops;
     const struct sandbox_config *config;
-    struct task_server *tasks;
+    struct task_peer *tasks;
     char *sandboxes_dir;
     struct map *sandboxes; // id -> struct sandbox
     ev_timer sweep;        // ends sandboxes that nobody started
@@ -107,7 +107,7 @@ struct sandbox_manager {
 // The directory is made if it is missing. Borrowed: everything but the path. Returns 0 or -1.
 int sandbox_manager_init(struct sandbox_manager *m, struct ev_loop *loop, struct reaper *reaper,
                          const struct sandbox_ops *ops, const struct sandbox_config *config,
-                         struct task_server *tasks, struct error *err);
+                         struct task_peer *tasks, struct error *err);
 // Frees the memory; sandboxes live on in the world.
 void sandbox_manager_done(struct sandbox_manager *m);
 

@@ -2,7 +2,7 @@
 // connection is tried; the program is started when nobody listens and the one that we started last
 // is not alive (with a growing pause between starts). The connection's end is how we learn of the
 // task server's death, whether it was our child or not.
-#include "sandbox/task_server.h"
+#include "sandbox/task_peer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,19 +30,19 @@ extern char **environ;
 // Somebody who waits for the server, or for the end of a sandbox's containers.
 struct request {
     LIST_ENTRY(request) link;
-    struct task_server *server;
+    struct task_peer *server;
     uint64_t number;
     uint64_t call; // at the client; 0: waits for the server
     ev_tstamp deadline;
-    task_server_fn fn;
+    task_peer_fn fn;
     void *arg;
 };
 LIST_HEAD(requests, request);
 
-struct task_server {
+struct task_peer {
     struct ev_loop *loop;
     struct reaper *reaper;
-    const struct task_server_config *config;
+    const struct task_peer_config *config;
     struct ttrpc_client *client;
     char *address;
     bool up;
@@ -57,7 +57,7 @@ struct task_server {
 
 static void finish(struct request *q, const struct error *err)
 {
-    task_server_fn fn = q->fn;
+    task_peer_fn fn = q->fn;
     void *arg = q->arg;
     LIST_REMOVE(q, link);
     free(q);
@@ -68,13 +68,13 @@ static void finish(struct request *q, const struct error *err)
 
 static void on_child_exit(const struct exit_info *info, void *arg)
 {
-    struct task_server *t = arg;
+    struct task_peer *t = arg;
     t->child = 0;
     // Code 1 soon after the start may just say that another one runs already.
     log_warn("task server (pid %d) ended with %u", info->pid, info->code);
 }
 
-static void start_program(struct task_server *t)
+static void start_program(struct task_peer *t)
 {
     posix_spawnattr_t attr;
     posix_spawn_file_actions_t actions;
@@ -108,7 +108,7 @@ static void start_program(struct task_server *t)
 
 // ---- coming up ----------------------------------------------------------------------------------
 
-static void expire(struct task_server *t)
+static void expire(struct task_peer *t)
 {
     struct error err = {0};
     error_set(&err, STATUS_UNAVAILABLE, "the task server does not listen on %s; see its log",
@@ -124,7 +124,7 @@ static void on_info(const uint8_t *data, size_t len, const struct error *err, vo
 {
     (void)data;
     (void)len;
-    struct task_server *t = arg;
+    struct task_peer *t = arg;
     t->info_call = 0;
     if (err) {
         log_warn("task server: %s", err->text);
@@ -144,7 +144,7 @@ static void on_info(const uint8_t *data, size_t len, const struct error *err, vo
 static void on_retry(struct ev_loop *loop, ev_timer *w, int events)
 {
     (void)events;
-    struct task_server *t = w->data;
+    struct task_peer *t = w->data;
     struct error err = {0};
     expire(t);
     if (t->info_call)
@@ -157,7 +157,7 @@ static void on_retry(struct ev_loop *loop, ev_timer *w, int events)
 
 static void on_closed(void *arg)
 {
-    struct task_server *t = arg;
+    struct task_peer *t = arg;
     if (t->up)
         log_warn("task server: connection lost");
     t->up = false;
@@ -166,10 +166,10 @@ static void on_closed(void *arg)
 
 // ---- interface ----------------------------------------------------------------------------------
 
-struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
-                                    const struct task_server_config *config)
+struct task_peer *task_peer_new(struct ev_loop *loop, struct reaper *reaper,
+                                const struct task_peer_config *config)
 {
-    struct task_server *t = calloc(1, sizeof *t);
+    struct task_peer *t = calloc(1, sizeof *t);
     if (!t)
         return NULL;
     t->loop = loop;
@@ -182,10 +182,10 @@ struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
     t->client = ttrpc_client_new(loop, config->socket, on_closed, t);
     if (asprintf(&t->address, "ttrpc+unix://%s", config->socket) < 0)
         t->address = NULL;
-    return t->client && t->address ? t : task_server_free(t);
+    return t->client && t->address ? t : task_peer_free(t);
 }
 
-struct task_server *task_server_free(struct task_server *t)
+struct task_peer *task_peer_free(struct task_peer *t)
 {
     if (!t)
         return NULL;
@@ -206,8 +206,7 @@ struct task_server *task_server_free(struct task_server *t)
     return NULL;
 }
 
-static struct request *request_new(struct task_server *t, task_server_fn fn, void *arg,
-                                   double timeout)
+static struct request *request_new(struct task_peer *t, task_peer_fn fn, void *arg, double timeout)
 {
     struct request *q = calloc(1, sizeof *q);
     if (!q)
@@ -232,10 +231,10 @@ static void on_ensured(const uint8_t *data, size_t len, const struct error *err,
     finish(q, err);
 }
 
-uint64_t task_server_ensure(struct task_server *t, task_server_fn fn, void *arg)
+uint64_t task_peer_ensure(struct task_peer *t, task_peer_fn fn, void *arg)
 {
     struct error err = {0};
-    struct request *q = request_new(t, fn, arg, TASK_SERVER_START_TIMEOUT);
+    struct request *q = request_new(t, fn, arg, TASK_PEER_START_TIMEOUT);
     if (!q)
         return 0;
     if (t->up)
@@ -253,8 +252,8 @@ static void on_ended(const uint8_t *data, size_t len, const struct error *err, v
     finish(arg, err);
 }
 
-uint64_t task_server_end(struct task_server *t, const char *sandbox_id, uint32_t exit_status,
-                         double timeout, task_server_fn fn, void *arg)
+uint64_t task_peer_end(struct task_peer *t, const char *sandbox_id, uint32_t exit_status,
+                       double timeout, task_peer_fn fn, void *arg)
 {
     Internal__EndRequest m = INTERNAL__END_REQUEST__INIT;
     struct error err = {0};
@@ -277,7 +276,7 @@ uint64_t task_server_end(struct task_server *t, const char *sandbox_id, uint32_t
     return q->number;
 }
 
-void task_server_forget(struct task_server *t, uint64_t number)
+void task_peer_forget(struct task_peer *t, uint64_t number)
 {
     struct request *q;
     LIST_FOREACH(q, &t->requests, link)
@@ -292,7 +291,7 @@ void task_server_forget(struct task_server *t, uint64_t number)
     }
 }
 
-const char *task_server_address(const struct task_server *t)
+const char *task_peer_address(const struct task_peer *t)
 {
     return t->address;
 }

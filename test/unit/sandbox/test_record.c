@@ -1,0 +1,103 @@
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "sandbox/record.h"
+
+static struct sandbox_record sample(void)
+{
+    struct sandbox_record r = {
+        .id = strdup("abc"),
+        .state = SANDBOX_READY,
+        .created_at = {1700000000, 123456789},
+        .exit_status = 7,
+        .netns = strdup("/run/netns/x"),
+        .hostname = strdup("name \"with\" quotes"),
+        .runtime_type = strdup("io.containerd.kuasar-runc.v1"),
+        .labels = json_object_new_object(),
+        .init = {.pid = 5000, .start_time = 77},
+    };
+    json_object_object_add(r.labels, "name", json_object_new_string("pod"));
+    return r;
+}
+
+static int parse(struct sandbox_record *r, const char *text, struct error *err)
+{
+    return record_parse(r, text, strlen(text), "/run/d/abc", "abc", err);
+}
+
+Test(record, comes_back_as_it_was_written)
+{
+    char base[] = "/tmp/record-XXXXXX", dir[64];
+    cr_assert(mkdtemp(base));
+    snprintf(dir, sizeof dir, "%s/abc", base);
+    cr_assert_eq(file_mkdir_all(dir, 0700), 0);
+    struct sandbox_record r = sample(), back;
+    struct error err = {0};
+    undo_push_path(&r.undo, UNDO_UNMOUNT, dir);
+    cr_assert_eq(record_store(&r, dir, &err), 0, "%s", err.text);
+    cr_assert_eq(record_load(&back, dir, "abc", &err), 0, "%s", err.text);
+    cr_expect_eq(back.state, SANDBOX_READY);
+    cr_expect_eq(back.created_at.tv_sec, 1700000000);
+    cr_expect_eq(back.created_at.tv_nsec, 123456789);
+    cr_expect_eq(back.exit_status, 7);
+    cr_expect_str_eq(back.netns, r.netns);
+    cr_expect_str_eq(back.hostname, r.hostname);
+    cr_expect_eq(back.init.pid, 5000);
+    cr_expect_eq(back.init.start_time, 77);
+    cr_expect_eq(back.undo.n, 1);
+    cr_expect_str_eq(json_object_get_string(json_object_object_get(back.labels, "name")), "pod");
+    record_done(&r);
+    record_done(&back);
+    cr_assert_eq(file_remove_tree_at(AT_FDCWD, base), 0);
+}
+
+Test(record, of_a_future_version_is_told_apart_from_a_broken_one)
+{
+    struct sandbox_record r = {0};
+    struct error err = {0};
+    cr_assert_lt(parse(&r, "{\"version\":2,\"id\":\"abc\",\"state\":\"ready\"}", &err), 0);
+    cr_expect_eq(err.status, STATUS_FAILED_PRECONDITION);
+    cr_expect(strstr(err.text, "version 2"));
+}
+
+Test(record, broken_contents_are_refused_whole)
+{
+    static const char *const bad[] = {
+        "",
+        "{",
+        "[]",
+        "{\"version\":1}",
+        "{\"version\":1,\"id\":\"abc\"}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"happy\"}",
+        "{\"version\":1,\"id\":\"other\",\"state\":\"ready\"}",
+        "{\"version\":1,\"id\":7,\"state\":\"ready\"}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"created_at\":[1]}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"created_at\":[1,-1]}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"labels\":{\"a\":1}}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"init_pid\":-4}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"undo\":[{\"kind\":\"unmount\","
+        "\"path\":\"/\"}]}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\"} trailing",
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct sandbox_record r = {.exit_status = 42};
+        struct error err = {0};
+        cr_expect_lt(parse(&r, bad[i], &err), 0, "taken: %s", bad[i]);
+        cr_expect_eq(err.status, STATUS_INVALID_ARGUMENT, "%s: %s", bad[i], err.text);
+        cr_expect_eq(r.exit_status, 42, "the target was touched");
+    }
+}
+
+Test(record, an_absent_one_is_not_found)
+{
+    struct sandbox_record r;
+    struct error err = {0};
+    char dir[] = "/tmp/record-XXXXXX";
+    cr_assert(mkdtemp(dir));
+    cr_assert_lt(record_load(&r, dir, "abc", &err), 0);
+    cr_expect_eq(err.status, STATUS_NOT_FOUND);
+    rmdir(dir);
+}
