@@ -454,3 +454,99 @@ bool ttrpc_session_partial(const struct ttrpc_session *s)
 {
     return s->in.len || s->discard;
 }
+
+// ---- handing over ------------------------------------------------------------------------------
+//
+// u8 version | u8 role | u32 last id | u32 discard | u32 open ids | u32 input | u32 output, then
+// per open id u32 id | u8 streaming 1, remote closed 2, local closed 4, then the input and output
+// bytes.
+
+#define STATE_VERSION    1
+#define STATE_HEADER_LEN 22
+#define STATE_OPEN_LEN   5
+
+enum { STATE_STREAMING = 1, STATE_REMOTE_CLOSED = 2, STATE_LOCAL_CLOSED = 4 };
+
+static int export_open(const struct ttrpc_open *o, struct buf *out)
+{
+    uint8_t entry[STATE_OPEN_LEN];
+    *put_be32(entry, o->id) = (uint8_t)((o->streaming ? STATE_STREAMING : 0) |
+                                        (o->remote_closed ? STATE_REMOTE_CLOSED : 0) |
+                                        (o->local_closed ? STATE_LOCAL_CLOSED : 0));
+    return buf_append(out, entry, sizeof entry);
+}
+
+int ttrpc_session_export(const struct ttrpc_session *s, struct buf *out)
+{
+    uint8_t header[STATE_HEADER_LEN] = {STATE_VERSION, (uint8_t)s->role};
+    size_t unsent;
+    const uint8_t *output = ttrpc_session_output(s, &unsent);
+    uint8_t *at = put_be32(header + 2, s->last_id);
+    at = put_be32(at, s->discard);
+    at = put_be32(at, (uint32_t)s->n_open);
+    at = put_be32(at, (uint32_t)s->in.len);
+    put_be32(at, (uint32_t)unsent);
+
+    int r = buf_append(out, header, sizeof header);
+    for (size_t i = 0; !r && i < s->n_open; i++)
+        r = export_open(&s->open[i], out);
+    if (!r)
+        r = buf_append(out, s->in.data, s->in.len);
+    return r ? r : buf_append(out, output, unsent);
+}
+
+static int import_open(struct ttrpc_session *s, const uint8_t *entry)
+{
+    uint32_t id = get_be32(entry);
+    uint8_t flags = entry[4];
+    bool ascending = !s->n_open || id > s->open[s->n_open - 1].id;
+    if (!(id & 1) || id > s->last_id || !ascending || s->n_open == s->max_open ||
+        flags > (STATE_STREAMING | STATE_REMOTE_CLOSED | STATE_LOCAL_CLOSED) ||
+        (flags && !(flags & STATE_STREAMING)))
+        return -EINVAL;
+    struct ttrpc_open *o = open_add(s, id, NULL);
+    if (!o)
+        return -ENOMEM;
+    o->streaming = flags & STATE_STREAMING;
+    o->remote_closed = flags & STATE_REMOTE_CLOSED;
+    o->local_closed = flags & STATE_LOCAL_CLOSED;
+    return 0;
+}
+
+// Whether `in` is the beginning of one frame that is not whole and not oversized.
+static bool input_valid(const uint8_t *in, size_t len, uint32_t discard)
+{
+    if (len < TTRPC_HEADER_LEN)
+        return !len || !discard;
+    uint32_t frame = get_be32(in);
+    return !discard && frame <= TTRPC_FRAME_MAX && len - TTRPC_HEADER_LEN < frame;
+}
+
+int ttrpc_session_import(struct ttrpc_session *s, const uint8_t *data, size_t len)
+{
+    if (len < STATE_HEADER_LEN || data[0] != STATE_VERSION || data[1] != s->role)
+        return -EINVAL;
+    size_t n_open = get_be32(data + 10);
+    size_t in = get_be32(data + 14), out = get_be32(data + 18);
+    const uint8_t *entry = data + STATE_HEADER_LEN;
+    if (len - STATE_HEADER_LEN != n_open * STATE_OPEN_LEN + in + out || out > TTRPC_OUTPUT_MAX)
+        return -EINVAL;
+    const uint8_t *input = entry + n_open * STATE_OPEN_LEN;
+    s->last_id = get_be32(data + 2);
+    s->discard = get_be32(data + 6);
+
+    int r = 0;
+    if ((s->last_id && !(s->last_id & 1)) || !input_valid(input, in, s->discard))
+        r = -EINVAL;
+    for (; !r && n_open; n_open--, entry += STATE_OPEN_LEN)
+        r = import_open(s, entry);
+    if (!r)
+        r = buf_append(&s->in, input, in);
+    if (!r)
+        r = buf_append(&s->out, input + in, out);
+    if (r) {
+        ttrpc_session_done(s);
+        s->last_id = s->discard = 0;
+    }
+    return r == -EMSGSIZE ? -EINVAL : r;
+}

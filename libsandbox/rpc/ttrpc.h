@@ -152,4 +152,13 @@ int ttrpc_session_send(struct ttrpc_session *s, uint32_t id, const uint8_t *data
 // Ends our side of a stream (Data with flags 0x05). The id stays open. Errors as above.
 int ttrpc_session_send_end(struct ttrpc_session *s, uint32_t id);
 
+// ---- handing over ------------------------------------------------------------------------------
+
+// Appends the state as bytes: everything but owners, counters and limits. Not from an event.
+// Returns 0, or the error of buf_append (then a part has been appended).
+int ttrpc_session_export(const struct ttrpc_session *s, struct buf *out);
+// Fills a session, fresh from ttrpc_session_init, with an exported state. Returns 0, or -EINVAL (no
+// state of this role), -ENOMEM; the session is then fresh as before.
+int ttrpc_session_import(struct ttrpc_session *s, const uint8_t *data, size_t len);
+
 #endif
