@@ -46,7 +46,9 @@ bootstrap() {
     local root=$1 mirror script=/usr/share/debootstrap/scripts/sid
     mirror=$(debian_mirror)
     mkdir -p -- "$NODE_CACHE/downloads/debootstrap"
-    debootstrap --variant=minbase --cache-dir="$NODE_CACHE/downloads/debootstrap" \
+    # In namespaces of its own, as every step: it mounts things and has children that outlive it.
+    setpriv --pdeathsig KILL unshare --mount --pid --mount-proc --fork --kill-child \
+        debootstrap --variant=minbase --cache-dir="$NODE_CACHE/downloads/debootstrap" \
         --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
         "$NODE_SUITE" "$root" "$mirror" "$script"
 }

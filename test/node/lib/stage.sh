@@ -62,8 +62,10 @@ cri() {
     mkdir -p "$bin"
     go build -o "$bin/crictl" \
         -ldflags "-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=$version" sigs.k8s.io/cri-tools/cmd/crictl
-    go test -c -o "$bin/critest" -ldflags '-s -w' sigs.k8s.io/cri-tools/cmd/critest
+    go test -c -o "$bin/critest" \
+        -ldflags "-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=$version" sigs.k8s.io/cri-tools/cmd/critest
     "$bin/crictl" --version
+    "$bin/critest" --version
 }
 
 images() {
