@@ -1,0 +1,78 @@
+"""Many at once, one that hangs, and nothing that grows."""
+
+import concurrent.futures
+import os
+import pathlib
+import subprocess
+import time
+
+import node as kuasar
+from node import crictl, until
+
+LOOP = ["sh", "-c", "while :; do sleep 1; done"]
+
+
+def test_30_pods_at_once(node):
+    def one(_):
+        return node.pod().run(*LOOP)
+    with concurrent.futures.ThreadPoolExecutor(30) as pool:
+        containers = list(pool.map(one, range(30)))
+    assert all(c.state() == "CONTAINER_RUNNING" for c in containers)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        out = list(pool.map(lambda c: c.exec("echo", "here").stdout, containers))
+    assert out == ["here\n"] * 30
+
+
+def test_a_hanging_runtime_hinders_nobody(node):
+    """A runtime whose create never returns, for one pod; everybody else is served at once."""
+    wrapper = pathlib.Path("/usr/local/bin/runc")
+    flag = pathlib.Path("/run/hang")
+    real = "/usr/sbin/runc"
+    wrapper.write_text(f"#!/bin/sh\ncase \"$*\" in *\" create \"*) while [ -e {flag} ]; do sleep 0.1; done;; esac\nexec {real} \"$@\"\n")
+    wrapper.chmod(0o755)
+    try:
+        other_pod = node.pod()
+        other = other_pod.run(*LOOP)
+        pod = node.pod()
+        stuck = pod.create(*LOOP)
+        flag.touch()
+        starter = subprocess.Popen(["crictl", "--timeout", "60s", "start", stuck.id], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: any("create" in c and stuck.id in c for c in kuasar.processes().values()), "create hangs")
+        begin = time.monotonic()
+        assert other.exec("echo", "served").stdout == "served\n"
+        assert other.state() == "CONTAINER_RUNNING"
+        other.stop(grace=0)
+        assert other.status()["exitCode"] == 137
+        assert time.monotonic() - begin < 15, "the others waited for the one that hangs"
+        flag.unlink()
+        assert starter.wait(timeout=60) == 0
+        assert stuck.exec("echo", "late").stdout == "late\n"
+    finally:
+        flag.unlink(missing_ok=True)
+        node.remove_pods()
+        wrapper.unlink()
+
+
+def test_200_pod_cycles_leave_nothing(node):
+    """Descriptors and memory of both daemons are the same after 200 pods."""
+    node.remove_pods()
+    def cycle():
+        pod = node.pod(linux={"security_context": {"namespace_options": {"network": 2}}})
+        pod.run("true").wait_exit()
+        pod.remove()
+        node.pods.remove(pod)
+    for _ in range(20):
+        cycle()
+    time.sleep(1)
+    pids = {"sandboxer": node.daemon.pid, "task": node.task_pid()}
+    before = {n: (kuasar.open_fds(p), kuasar.rss_kib(p)) for n, p in pids.items()}
+    census = kuasar.census()
+    for _ in range(200):
+        cycle()
+    time.sleep(1)
+    assert kuasar.census() == census
+    slack = 1024 if os.environ.get("KUASAR_PRESET") != "asan" else 200 * 1024  # the sanitizer keeps freed memory
+    for name, pid in pids.items():
+        fds, rss = kuasar.open_fds(pid), kuasar.rss_kib(pid)
+        assert fds == before[name][0], f"{name}: {before[name][0]} descriptors before, {fds} after"
+        assert rss <= before[name][1] + slack, f"{name}: {before[name][1]} KiB before, {rss} after"

@@ -1,0 +1,178 @@
+"""Things die and come back: containerd, the sandboxer, the task server."""
+
+import os
+import pathlib
+import random
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+import node as kuasar
+from node import Failed, crictl, until
+
+LOOP = ["sh", "-c", "while :; do sleep 1; done"]
+
+
+@pytest.mark.parametrize("how", ["TERM", "KILL"])
+def test_containerd_restarts_under_ten_pods(node, how):
+    pods = [node.pod() for _ in range(10)]
+    containers = [p.run("sh", "-c", "i=0; while [ ! -e /stop ]; do echo $i; i=$((i+1)); sleep 0.1; done; exit 6") for p in pods]
+    created = pods[1].create("sh", "-c", "echo late; exit 2")
+    node.stop_containerd(how)
+    # One exits by itself while nobody listens.
+    stop_file(containers[0]).touch()
+    time.sleep(0.5)
+    node.start_containerd()
+    for pod, container in list(zip(pods, containers))[1:]:
+        assert pod.state() == "SANDBOX_READY"
+        assert container.state() == "CONTAINER_RUNNING"
+        assert container.exec("echo", "alive").stdout == "alive\n"
+    assert containers[0].wait_exit() == 6, "an exit that nobody saw is reported"
+    created.start()
+    assert created.wait_exit() == 2
+    late = pods[2].run("sh", "-c", "exit 8")
+    assert late.wait_exit() == 8, "new containers in an old pod"
+    lines = [int(x) for x in containers[3].logs().splitlines()]
+    assert lines == list(range(len(lines))), "no line of output is lost"
+    containers[4].stop(grace=1)
+
+
+def stop_file(container):
+    """A file in the container's root, by way of its process (containerd may be down)."""
+    for pid in pathlib.Path("/proc").iterdir():
+        if pid.name.isdigit():
+            try:
+                if container.id in (pid / "cgroup").read_text() and (pid / "exe").resolve().name == "busybox":
+                    return pid / "root" / "stop"
+            except OSError:
+                continue
+    raise AssertionError(f"no process of {container.id}")
+
+
+def test_an_exit_is_reported_after_a_restart_of_containerd_and_the_shim_is_harmless(node):
+    """containerd runs the shim's delete even after a normal Delete of a reloaded container."""
+    pod = node.pod()
+    container, other = pod.run(*LOOP), pod.run(*LOOP)
+    node.stop_containerd()
+    node.start_containerd()
+    container.stop(grace=0)
+    container.remove()
+    time.sleep(0.5)
+    assert other.exec("echo", "here").stdout == "here\n"
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
+def test_sandboxer_restarts_while_idle(node, sig):
+    pod = node.pod(hostname="kept")
+    container = pod.run(*LOOP)
+    task_server = node.task_pid()
+    node.kill_sandboxer(sig)
+    assert container.exec("echo", "alive").stdout == "alive\n", "containers do not need it"
+    assert container.state() == "CONTAINER_RUNNING"
+    node.start_sandboxer(*node.daemon_args)
+    assert node.task_pid() == task_server, "the task server lives on"
+    until(lambda: pod.state() == "SANDBOX_READY", "the pod is ready")
+    late = pod.run("hostname")
+    assert late.wait_exit() == 0 and late.logs() == "kept\n"
+    # Wait is asked again after a while; then a Stop is noticed.
+    pod.stop()
+    assert pod.state() == "SANDBOX_NOTREADY"
+    pod.remove()
+
+
+def try_cycle(node):
+    """One pod from start to end; what fails because the daemon is away just now is tried again or left to cleanup."""
+    try:
+        pod = node.pod()
+        container = pod.run(*LOOP)
+        container.stop(grace=0)
+        pod.stop()
+        pod.remove()
+        node.pods.remove(pod)
+        return True
+    except (Failed, subprocess.TimeoutExpired):
+        return False
+
+
+def test_sandboxer_killed_at_20_random_instants(node):
+    node.remove_pods()
+    before = kuasar.census()
+    bystander = node.pod()
+    container = bystander.run(*LOOP)
+    rng = random.Random(20)
+    done = []
+    for _ in range(20):
+        worker = threading.Thread(target=lambda: done.append(try_cycle(node)))
+        worker.start()
+        time.sleep(rng.uniform(0.0, 0.35))
+        node.restart_sandboxer()
+        worker.join(timeout=120)
+        assert not worker.is_alive()
+        assert container.exec("echo", "unhurt").stdout == "unhurt\n"
+    assert try_cycle(node), "after all that a pod works"
+    assert bystander.state() == "SANDBOX_READY"
+    node.remove_pods()
+    # A Create that was cut off after its record was complete, and that containerd has forgotten, is known to
+    # nobody but us; all others must be gone.
+    after = kuasar.census()
+    assert after["mounts"] == before["mounts"] and after["processes"] == before["processes"] and after["netns"] == before["netns"]
+
+
+def test_task_server_killed(node):
+    node.remove_pods()
+    before = kuasar.census()
+    pods = [node.pod() for _ in range(3)]
+    containers = [p.run(*LOOP) for p in pods]
+    pids = [c.pid() for c in containers]
+    old = node.task_pid()
+    os.kill(old, signal.SIGKILL)
+    begin = time.monotonic()
+    until(lambda: all(c.state() == "CONTAINER_EXITED" for c in containers), "containerd sees them exited", 10)
+    assert all(c.status()["exitCode"] == 255 for c in containers)
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "their processes are ended")
+    until(lambda: kuasar.pids_of("runc-task") not in ([], [old]), "a successor runs")
+    again = pods[0].run("sh", "-c", "exit 3")
+    assert again.wait_exit() == 3, "new containers in the old pod"
+    node.pod().run(*LOOP)
+    node.remove_pods()
+    until(lambda: kuasar.census() == before, "nothing is left", 10)
+
+
+def test_task_server_killed_while_containerd_is_down(node):
+    node.remove_pods()
+    before = kuasar.census()
+    pod = node.pod()
+    container = pod.run(*LOOP)
+    node.stop_containerd("KILL")
+    os.kill(node.task_pid(), signal.SIGKILL)
+    node.start_containerd()
+    assert container.wait_exit() == 255
+    assert pod.run("sh", "-c", "exit 4").wait_exit() == 4
+    node.remove_pods()
+    until(lambda: kuasar.census() == before, "nothing is left", 10)
+
+
+def test_both_daemons_killed(node):
+    node.remove_pods()
+    before = kuasar.census()
+    pod = node.pod()
+    pod.run(*LOOP)
+    node.kill_sandboxer()
+    os.kill(node.task_pid(), signal.SIGKILL)
+    node.start_sandboxer(*node.daemon_args)
+    until(lambda: crictl("ps", "-q", "--state", "running").stdout.strip() == "", "its container is exited")
+    assert node.pod().run("sh", "-c", "exit 5").wait_exit() == 5
+    node.remove_pods()
+    until(lambda: kuasar.census() == before, "nothing is left", 10)
+
+
+def test_second_instance_is_refused(node):
+    result = kuasar.run("runc-sandboxer", check=False, timeout=20)
+    assert result.returncode == 1 and "already" in result.stderr
+    result = kuasar.run("runc-task", check=False, timeout=20)
+    assert result.returncode == 1 and "already" in result.stderr
+    assert node.pod().run("true").wait_exit() == 0
