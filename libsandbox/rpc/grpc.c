@@ -23,12 +23,14 @@
 // connection and queues *all* its calls behind an announced limit; a refused stream hits only
 // itself.
 //
-// Floods. Frames that cost the peer nothing are paid from buckets (table below). The honest client
-// is grpc-go, which answers each of our DATA frames with at most one PING (its bandwidth estimate)
-// and one WINDOW_UPDATE per window; so these buckets are refilled by the DATA frames that we send.
-// An empty bucket ends the session with ENHANCE_YOUR_CALM. nghttp2 itself bounds CONTINUATION
-// frames, queued acknowledgements, SETTINGS entries and the header tables. Streams that the peer
-// resets at once count until their method has ended, so a rapid reset does not multiply work.
+// Floods. Frames that cost the peer nothing are paid from buckets (table below). Honest clients
+// send some of them in proportion to their calls: grpc-go answers each of our DATA frames with at
+// most one PING (its bandwidth estimate) and one WINDOW_UPDATE per window, gRPC's C core opens the
+// window of each stream that it begins. So requests and our DATA frames pay into the buckets of
+// these. An empty bucket ends the session with ENHANCE_YOUR_CALM. nghttp2 itself bounds
+// CONTINUATION frames, queued acknowledgements, SETTINGS entries and the header tables. Streams
+// that the peer resets at once count until their method has ended, so a rapid reset does not
+// multiply work.
 //
 // Memory. Per session: its calls (GRPC_SESSION_CALLS_MAX). Over all sessions of a server: calls,
 // received bytes (headers and messages) and answers not yet taken, all in struct grpc_usage. A
@@ -36,6 +38,7 @@
 // and resets must always come through.
 #include "grpc_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,7 +62,7 @@ static uint64_t now(const struct grpc_session *s)
 
 static const struct {
     uint32_t burst, per_second;
-    uint32_t per_data_sent; // paid back by each DATA frame of ours
+    uint32_t paid_back; // by each request begun and each DATA frame of ours
     const char *reason;
 } floods[GRPC_FLOOD_KINDS] = {
     [GRPC_FLOOD_RESET] = {1000, 100, 0, "too many stream resets"},
@@ -99,7 +102,7 @@ static void flood_pay_back(struct grpc_session *s)
     for (int kind = 0; kind < GRPC_FLOOD_KINDS; kind++) {
         struct grpc_bucket *b = &s->buckets[kind];
         uint32_t room = floods[kind].burst - b->tokens;
-        uint32_t add = floods[kind].per_data_sent;
+        uint32_t add = floods[kind].paid_back;
         b->tokens += add < room ? add : room;
     }
 }
@@ -203,9 +206,12 @@ static void call_fail(struct grpc_call *call, int http, enum status status, cons
 // Fails a request that no method has seen.
 static void call_reject(struct grpc_call *call)
 {
+    char text[ERROR_TEXT_MAX];
+    const char *path = call->path ? (const char *)call->headers.data + call->path : "no path";
+    snprintf(text, sizeof text, "%s (%.256s)", call->problem.text, path);
     call_dequeue(call);
     call->state = GRPC_CALL_ENDED;
-    call_fail(call, call->problem.http, call->problem.status, call->problem.text);
+    call_fail(call, call->problem.http, call->problem.status, text);
     grpc_request_clear(call);
 }
 
@@ -336,6 +342,7 @@ static int on_begin_headers(nghttp2_session *h2, const nghttp2_frame *frame, voi
     struct grpc_call *call = NULL;
     if (s->call_count < GRPC_SESSION_CALLS_MAX && s->config.usage->calls < GRPC_USAGE_CALLS_MAX)
         call = call_new(s, frame->hd.stream_id);
+    flood_pay_back(s);
     if (!call) {
         // The client may try again; nothing of the request was looked at.
         if (nghttp2_submit_rst_stream(h2, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
