@@ -1,0 +1,27 @@
+// The answer to `-info`.
+#ifndef SHIM_INFO_H
+#define SHIM_INFO_H
+
+#include "base/buf.h"
+
+// Longest standard input that is read, and how long we wait for its end in milliseconds: containerd
+// closes it at once, but the caller may be a terminal or have left a pipe open.
+#define INFO_INPUT_MAX  (64u * 1024)
+#define INFO_INPUT_WAIT 250
+
+// Reads what there is on `fd` within these limits. Errors end the reading, no more.
+void info_read_input(int fd, struct buf *input);
+
+// The OCI runtime that the options (google.protobuf.Any of containerd.runc.v1.Options; empty or any
+// other type: no wish) name. Returns a malloc'ed string, NULL for none.
+char *info_wanted_engine(const struct buf *input);
+
+struct info {
+    const char *name; // of the runtime: "io.containerd.kuasar-runc.v2"
+    const char *version, *revision;
+    const struct buf *features; // JSON
+};
+// Appends a containerd.types.RuntimeInfo. Returns 0 or a negative errno.
+int info_encode(const struct info *info, struct buf *out);
+
+#endif
