@@ -197,7 +197,7 @@ static void on_metrics(struct rpc_call *call, const ProtobufCMessage *msg, void 
     Types__Metric metric = TYPES__METRIC__INIT;
     Google__Timestamp now;
     Google__Any data = GOOGLE__ANY__INIT;
-    if (task_stats_of_cgroup(s->record.pod.cgroup_parent, &data, &err) < 0) {
+    if (task_stats_of_cgroup(NULL, s->record.pod.cgroup_parent, &data, &err) < 0) {
         rpc_call_fail(call, &err);
         return;
     }
