@@ -1,0 +1,556 @@
+// Containers by the command line of an OCI runtime.
+//
+// A command runs, its end is reported, and that is all: no process of the runtime stays. The
+// container's init is our child because we are a subreaper. Between its birth and the moment when
+// we read its pid from the pid file it may already have ended; the reaper keeps exits for us
+// meanwhile (reaper_hold).
+//
+// What the runtime is not asked for: signals (pidfd, cgroup), pids and numbers (cgroup), out of
+// memory (cgroup). These work while the runtime hangs.
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/any.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "event/command.h"
+#include "task/oci_internal.h"
+#include "task/stats.h"
+
+// Longest that a command of the runtime may take (hooks included).
+#define OCI_COMMAND_SECONDS 120.0
+// Most of a runtime's log that is looked at.
+#define OCI_LOG_MAX (256u * 1024)
+
+// One command that runs.
+struct oci_run {
+    struct task *task; // counted
+    struct task_process *process;
+    const char *verb;
+    struct command *command;
+    struct oci_argv argv;
+    char log[PATH_MAX], pid_file[PATH_MAX], process_file[PATH_MAX];
+    bool held;      // reaper_hold
+    bool cancelled; // killed by us
+    void (*then)(struct oci_run *run, const struct error *err);
+    struct task_done done;
+};
+
+static struct oci_task *engine_of(const struct task *t)
+{
+    return t->engine;
+}
+
+// ---- commands -------------------------------------------------------------------------------
+
+static struct oci_run *run_new(struct task *t, struct task_process *p, const char *verb,
+                               struct task_done done)
+{
+    struct oci_run *run = calloc(1, sizeof(*run));
+    struct error err = {0};
+    if (!run) {
+        error_errno(&err, ENOMEM, "%s container %s", verb, t->id);
+        done.fn(done.arg, &err);
+        return NULL;
+    }
+    run->task = task_ref(t);
+    run->process = p;
+    run->verb = verb;
+    run->done = done;
+    const bool exec = p != &t->init;
+    if (path_format(run->log, sizeof(run->log), "%s/%s%s.json", t->bundle, exec ? "exec-" : "",
+                    exec ? p->exec_id : "log") < 0)
+        run->log[0] = '\0'; // the command fails on its own
+    (void)unlink(run->log);
+    oci_argv_begin(&run->argv, &engine_of(t)->rt, run->log);
+    return run;
+}
+
+static void run_end(struct oci_run *run, const struct error *err)
+{
+    struct task *t = run->task;
+    struct task_done done = run->done;
+    if (run->held)
+        reaper_release(t->server->reaper);
+    if (run->pid_file[0])
+        (void)unlink(run->pid_file);
+    if (run->process_file[0])
+        (void)unlink(run->process_file);
+    if (run->process != &t->init) {
+        (void)unlink(run->log);
+        run->process->engine = NULL;
+    } else if (engine_of(t)->run == run) {
+        engine_of(t)->run = NULL;
+    }
+    free(run);
+    done.fn(done.arg, err);
+    task_unref(t);
+}
+
+static void failed_command(struct oci_run *run, const struct command_result *result,
+                           struct error *err)
+{
+    struct buf log;
+    buf_init(&log, OCI_LOG_MAX);
+    if (file_read_at(AT_FDCWD, run->log, &log) < 0)
+        buf_clear(&log);
+    const char *text = buf_cstr(&log);
+    const struct oci_runtime *rt = &engine_of(run->task)->rt;
+    if (run->cancelled)
+        error_set(err, STATUS_CANCELLED, "%s %s was given up", rt->binary, run->verb);
+    else if (result->timed_out)
+        error_set(err, STATUS_DEADLINE_EXCEEDED, "%s %s took more than %.0f s and was killed",
+                  rt->binary, run->verb, OCI_COMMAND_SECONDS);
+    else
+        oci_runtime_error(err, rt, run->verb, text ? text : "", result->err, result->code);
+    buf_free(&log);
+}
+
+static void command_over(const struct command_result *result, void *arg)
+{
+    struct oci_run *run = arg;
+    struct error err = {0};
+    run->command = NULL;
+    if (result->code || result->timed_out || run->cancelled) {
+        failed_command(run, result, &err);
+        run->then(run, &err);
+    } else {
+        run->then(run, NULL);
+    }
+}
+
+// Starts the command; `then` is called when it is over, or from here with an error.
+static void run_start(struct oci_run *run, const int fds[3], const void *input, size_t input_len,
+                      void (*then)(struct oci_run *run, const struct error *err))
+{
+    struct task_server *s = run->task->server;
+    const struct command_spec spec = {.argv = run->argv.argv,
+                                      .cwd = run->task->bundle,
+                                      .stdin_fd = fds ? fds[0] : -1,
+                                      .stdout_fd = fds ? fds[1] : -1,
+                                      .stderr_fd = fds ? fds[2] : -1,
+                                      .input = input,
+                                      .input_len = input_len,
+                                      .timeout = OCI_COMMAND_SECONDS};
+    struct error err = {0};
+    run->then = then;
+    if (run->argv.overflow || !run->log[0])
+        error_set(&err, STATUS_INVALID_ARGUMENT, "bundle %s: path too long", run->task->bundle);
+    else
+        run->command = command_start(s->loop, s->reaper, &spec, command_over, run, &err);
+    if (run->command) {
+        if (run->process == &run->task->init)
+            engine_of(run->task)->run = run;
+        else
+            run->process->engine = run;
+    } else {
+        error_wrap(&err, "container runtime");
+        then(run, &err);
+    }
+}
+
+// <verb> ID
+static void run_simple(struct task *t, const char *verb, const char *option, struct task_done done)
+{
+    struct oci_run *run = run_new(t, &t->init, verb, done);
+    if (!run)
+        return;
+    oci_argv_add(&run->argv, "%s", verb);
+    if (option)
+        oci_argv_add(&run->argv, "%s", option);
+    oci_argv_add(&run->argv, "%s", t->id);
+    run_start(run, NULL, NULL, 0, run_end);
+}
+
+static void oci_cancel(struct task_process *p)
+{
+    struct oci_run *run = p == &p->task->init ? engine_of(p->task)->run : p->engine;
+    if (!run || !run->command)
+        return;
+    run->cancelled = true;
+    command_kill(run->command);
+}
+
+// ---- exits and out of memory ----------------------------------------------------------------
+
+// The kernel counts a kill before it sends it, so a process that was killed for memory has been
+// counted when its exit is seen.
+static void look_for_oom(struct oci_task *e)
+{
+    struct task *t = e->task;
+    uint64_t n = t->cgroup ? cgroup_oom_kills(t->server->cgroups, t->cgroup) : 0;
+    if (n <= e->oom_kills)
+        return;
+    e->oom_kills = n;
+    task_oom(t);
+}
+
+static void on_oom(struct ev_loop *loop, ev_io *w, int revents)
+{
+    struct oci_task *e = container_of(w, struct oci_task, oom);
+    char drain[4096];
+    if (read(e->oom_fd, drain, sizeof(drain)) <= 0 && errno != EAGAIN && errno != EINTR)
+        ev_io_stop(loop, w);
+    look_for_oom(e);
+}
+
+static void on_exit_seen(const struct exit_info *info, void *arg)
+{
+    struct task_process *p = arg;
+    struct oci_task *e = engine_of(p->task);
+    if (p == &p->task->init)
+        e->watched = false;
+    look_for_oom(e);
+    task_process_exited(p, info->code, &info->at);
+}
+
+static int read_pid(const char *path, pid_t *ret, struct error *err)
+{
+    struct buf text;
+    buf_init(&text, 64);
+    int r = file_read_at(AT_FDCWD, path, &text);
+    const char *s = r == 0 ? buf_cstr(&text) : NULL;
+    char *end = NULL;
+    errno = 0;
+    long pid = s ? strtol(s, &end, 10) : 0;
+    bool good = s && end != s && errno == 0 && pid > 1 && pid <= INT_MAX;
+    buf_free(&text);
+    if (r < 0)
+        return error_errno(err, r, "the runtime wrote no pid file %s", path);
+    if (!good)
+        return error_set(err, STATUS_INTERNAL, "pid file %s: no process id in it", path);
+    *ret = (pid_t)pid;
+    return 0;
+}
+
+// Takes over a process that the runtime has made.
+static int adopt_process(struct oci_run *run, struct error *err)
+{
+    struct task_process *p = run->process;
+    pid_t pid = 0;
+    if (read_pid(run->pid_file, &pid, err) < 0)
+        return -1;
+    p->pid.pid = pid;
+    (void)process_identify(pid, &p->pid); // fails if it has ended already
+    int r = reaper_watch(p->task->server->reaper, pid, on_exit_seen, p);
+    return r < 0 ? error_errno(err, r, "process %d", (int)pid) : 0;
+}
+
+// ---- create ---------------------------------------------------------------------------------
+
+static void find_cgroup(struct task *t)
+{
+    struct oci_task *e = t->engine;
+    const struct cgroup_host *h = t->server->cgroups;
+    int r = cgroup_of_process(h, t->init.pid.pid, &t->cgroup);
+    if (r < 0) {
+        log_debug("container %s: cgroup unknown: %s", t->id, strerror(-r));
+        return;
+    }
+    // The root cgroup is the machine's: nothing there is the container's alone.
+    if (!t->cgroup[strspn(t->cgroup, "/")]) {
+        free(t->cgroup);
+        t->cgroup = NULL;
+        return;
+    }
+    e->oom_fd = cgroup_oom_watch(h, t->cgroup);
+    if (e->oom_fd < 0)
+        return;
+    ev_io_set(&e->oom, e->oom_fd, EV_READ);
+    ev_io_start(t->server->loop, &e->oom);
+}
+
+static void create_over(struct oci_run *run, const struct error *err)
+{
+    struct task *t = run->task;
+    struct error mine = {0};
+    if (!err && adopt_process(run, &mine) < 0)
+        err = &mine;
+    if (!err) {
+        engine_of(t)->watched = true;
+        find_cgroup(t);
+    }
+    run_end(run, err);
+}
+
+static void oci_create(struct task *t, struct task_done done)
+{
+    struct oci_run *run = run_new(t, &t->init, "create", done);
+    int fds[3];
+    if (!run)
+        return;
+    (void)path_format(run->pid_file, sizeof(run->pid_file), "%s/init.pid", t->bundle);
+    (void)unlink(run->pid_file);
+    oci_argv_create(&run->argv, &engine_of(t)->rt, t->bundle, run->pid_file,
+                    task_stdio_console(t->init.io), t->id);
+    task_stdio_fds(t->init.io, fds);
+    reaper_hold(t->server->reaper);
+    run->held = true;
+    run_start(run, fds, NULL, 0, create_over);
+}
+
+static void oci_start(struct task *t, struct task_done done)
+{
+    run_simple(t, "start", NULL, done);
+}
+
+// ---- exec -----------------------------------------------------------------------------------
+
+static void exec_over(struct oci_run *run, const struct error *err)
+{
+    struct error mine = {0};
+    if (!err && adopt_process(run, &mine) < 0)
+        err = &mine;
+    run_end(run, err);
+}
+
+static int write_process(struct oci_run *run, struct error *err)
+{
+    const struct task_process *p = run->process;
+    const char *text = json_text(p->spec);
+    int r = text ? 0 : -ENOMEM;
+    if (r == 0)
+        r = path_format(run->process_file, sizeof(run->process_file), "%s/exec-%s-process.json",
+                        run->task->bundle, p->exec_id);
+    if (r == 0)
+        r = path_format(run->pid_file, sizeof(run->pid_file), "%s/exec-%s.pid", run->task->bundle,
+                        p->exec_id);
+    if (r == 0)
+        r = file_write_atomic_at(AT_FDCWD, run->process_file, text, strlen(text), 0600);
+    return r < 0 ? error_errno(err, r, "process of exec %s", p->exec_id) : 0;
+}
+
+static void oci_exec_start(struct task_process *p, struct task_done done)
+{
+    struct task *t = p->task;
+    struct oci_run *run = run_new(t, p, "exec", done);
+    struct error err = {0};
+    int fds[3];
+    if (!run)
+        return;
+    if (write_process(run, &err) < 0) {
+        run_end(run, &err);
+        return;
+    }
+    (void)unlink(run->pid_file);
+    oci_argv_exec(&run->argv, run->process_file, run->pid_file, task_stdio_console(p->io), t->id);
+    task_stdio_fds(p->io, fds);
+    reaper_hold(t->server->reaper);
+    run->held = true;
+    run_start(run, fds, NULL, 0, exec_over);
+}
+
+// ---- the end --------------------------------------------------------------------------------
+
+static void oci_remove(struct task *t, struct task_done done)
+{
+    run_simple(t, "delete", "--force", done);
+}
+
+static void oci_reap(struct task *t)
+{
+    struct task_process *p;
+    int n = t->cgroup ? cgroup_signal_all(t->server->cgroups, t->cgroup, SIGKILL) : 0;
+    if (n < 0)
+        log_warn("container %s: cgroup %s: %s", t->id, t->cgroup, strerror(-n));
+    if (t->init.pid.pid)
+        (void)process_signal(&t->init.pid, SIGKILL);
+    TAILQ_FOREACH(p, &t->execs, link)
+    {
+        (void)process_signal(&p->pid, SIGKILL);
+    }
+}
+
+static void oci_release(struct task_process *p)
+{
+    struct task *t = p->task;
+    struct oci_task *e = t->engine;
+    if (p->pid.pid && !p->exit_seen && (p != &t->init || e->watched))
+        reaper_unwatch(t->server->reaper, p->pid.pid);
+}
+
+// ---- kill, pids, stats ----------------------------------------------------------------------
+
+static int kill_what(struct task_process *p, int signal, bool all)
+{
+    struct task *t = p->task;
+    if (!all || !t->cgroup)
+        return process_signal(&p->pid, signal);
+    int n = cgroup_signal_all(t->server->cgroups, t->cgroup, signal);
+    return n > 0 ? 0 : n < 0 ? n : process_signal(&p->pid, signal);
+}
+
+static void oci_kill(struct task_process *p, int signal, bool all, struct task_done done)
+{
+    struct task *t = p->task;
+    struct error err = {0};
+    int r = kill_what(p, signal, all);
+    // A frozen process of cgroup v1 does not even die.
+    if (r == 0 && signal == SIGKILL && t->paused && t->cgroup) {
+        (void)cgroup_freeze(t->server->cgroups, t->cgroup, false);
+        t->paused = false;
+    }
+    if (r == -ESRCH)
+        error_set(&err, STATUS_NOT_FOUND, "container %s: process already finished", t->id);
+    else if (r < 0)
+        error_errno(&err, r, "signal %d to process %d of container %s", signal, (int)p->pid.pid,
+                    t->id);
+    done.fn(done.arg, r < 0 ? &err : NULL);
+}
+
+static const struct task_process *exec_of(const struct task *t, pid_t pid)
+{
+    const struct task_process *p;
+    TAILQ_FOREACH(p, &t->execs, link)
+    {
+        if (p->pid.pid == pid && p->state == PROCESS_RUNNING)
+            return p;
+    }
+    return NULL;
+}
+
+static void oci_pids(struct task *t, struct task_pids_done done)
+{
+    _cleanup_free_ pid_t *pids = NULL;
+    size_t n = 0;
+    struct error err = {0};
+    int r = t->cgroup ? cgroup_pids(t->server->cgroups, t->cgroup, &pids, &n) : 0;
+    _cleanup_free_ struct task_pid *list = calloc(n + 1, sizeof(*list));
+    if (r < 0 || !list) {
+        error_errno(&err, r < 0 ? r : ENOMEM, "pids of container %s", t->id);
+        done.fn(done.arg, NULL, 0, &err);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        list[i] = (struct task_pid){.pid = (uint32_t)pids[i], .exec = exec_of(t, pids[i])};
+    done.fn(done.arg, list, n, NULL);
+}
+
+static void oci_stats(struct task *t, struct task_stats_done done)
+{
+    struct cgroup_stats stats = {0};
+    struct error err = {0};
+    Google__Any any = GOOGLE__ANY__INIT;
+    int r = t->cgroup ? cgroup_stats_read(t->server->cgroups, t->cgroup, &stats) : -ENOENT;
+    if (r == 0) {
+        r = task_stats_pack(&stats, &any);
+        cgroup_stats_done(&stats);
+    }
+    if (r < 0)
+        error_errno(&err, r, "cgroup %s of container %s", t->cgroup ? t->cgroup : "(none)", t->id);
+    done.fn(done.arg, &any, r < 0 ? &err : NULL);
+    any_clear(&any);
+}
+
+// ---- update, pause, resume ------------------------------------------------------------------
+
+static void oci_update(struct task *t, const void *resources, size_t len, struct task_done done)
+{
+    struct oci_run *run = run_new(t, &t->init, "update", done);
+    if (!run)
+        return;
+    oci_argv_add(&run->argv, "update");
+    oci_argv_add(&run->argv, "--resources");
+    oci_argv_add(&run->argv, "-");
+    oci_argv_add(&run->argv, "%s", t->id);
+    run_start(run, NULL, resources, len, run_end);
+}
+
+static void oci_pause(struct task *t, struct task_done done)
+{
+    run_simple(t, "pause", NULL, done);
+}
+
+static void oci_resume(struct task *t, struct task_done done)
+{
+    run_simple(t, "resume", NULL, done);
+}
+
+// ---- life -----------------------------------------------------------------------------------
+
+static struct oci_task *engine_new(struct task *t)
+{
+    struct oci_task *e = calloc(1, sizeof(*e));
+    if (!e)
+        return NULL;
+    e->task = t;
+    e->oom_fd = -1;
+    ev_io_init(&e->oom, on_oom, -1, EV_READ);
+    t->engine = e;
+    return e;
+}
+
+static int oci_open(struct task *t, const Google__Any *options, json_object *spec,
+                    struct error *err)
+{
+    struct oci_task *e = engine_new(t);
+    if (!e)
+        return error_errno(err, ENOMEM, "container %s", t->id);
+    return oci_options_read(t, options, &e->rt, err);
+}
+
+static json_object *oci_describe(const struct task *t)
+{
+    const struct oci_runtime *rt = &engine_of(t)->rt;
+    json_object *o = json_object_new_object();
+    if (!o)
+        return NULL;
+    json_object_object_add(o, "binary", json_object_new_string(rt->binary));
+    json_object_object_add(o, "root", json_object_new_string(rt->root));
+    json_object_object_add(o, "systemd_cgroup", json_object_new_boolean(rt->systemd_cgroup));
+    return o;
+}
+
+static int oci_adopt(struct task *t, json_object *described, struct error *err)
+{
+    struct oci_task *e = engine_new(t);
+    const char *binary = NULL, *root = NULL;
+    if (!e)
+        return error_errno(err, ENOMEM, "container %s", t->id);
+    if (json_get_string(described, "binary", &binary, err) < 0 ||
+        json_get_string(described, "root", &root, err) < 0 ||
+        json_get_bool(described, "systemd_cgroup", &e->rt.systemd_cgroup, err) < 0)
+        return error_wrap(err, "engine");
+    e->rt.binary = strdup(binary ? binary : "");
+    e->rt.root = strdup(root ? root : "");
+    if (!e->rt.binary || !e->rt.root)
+        return error_errno(err, ENOMEM, "container %s", t->id);
+    return oci_runtime_check(&e->rt, err) < 0 ? error_wrap(err, "engine") : 0;
+}
+
+static void oci_close(struct task *t)
+{
+    struct oci_task *e = t->engine;
+    ev_io_stop(t->server->loop, &e->oom);
+    close_fd(&e->oom_fd);
+    oci_runtime_done(&e->rt);
+    free(e);
+    t->engine = NULL;
+}
+
+const struct task_ops task_oci_ops = {
+    .name = "oci",
+    .open = oci_open,
+    .describe = oci_describe,
+    .adopt = oci_adopt,
+    .close = oci_close,
+    .create = oci_create,
+    .start = oci_start,
+    .exec_start = oci_exec_start,
+    .cancel = oci_cancel,
+    .remove = oci_remove,
+    .reap = oci_reap,
+    .kill = oci_kill,
+    .pids = oci_pids,
+    .stats = oci_stats,
+    .update = oci_update,
+    .pause = oci_pause,
+    .resume = oci_resume,
+    .release = oci_release,
+};

@@ -1,0 +1,167 @@
+// Putting the task server together.
+#include "task/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/services.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "rpc/listen.h"
+#include "task/internal.h"
+#include "task/recovery.h"
+
+static char *dup_or(const char *text, const char *otherwise)
+{
+    return strdup(text && text[0] ? text : otherwise);
+}
+
+static int copy_config(struct task_server *s, const struct task_config *c)
+{
+    char sandboxes[PATH_MAX];
+    if (path_format(sandboxes, sizeof(sandboxes), "%s/sandboxes", c->dir) < 0)
+        return -ENAMETOOLONG;
+    s->dir = strdup(c->dir);
+    s->sandboxes_dir = dup_or(c->sandboxes_dir, sandboxes);
+    s->runtime = dup_or(c->runtime, "runc");
+    s->runtime_root = dup_or(c->runtime_root, "/run/containerd/runc");
+    s->version = dup_or(c->version, "");
+    s->shim = c->shim ? strdup(c->shim) : NULL;
+    if (!s->dir || !s->sandboxes_dir || !s->runtime || !s->runtime_root || !s->version ||
+        (c->shim && !s->shim))
+        return -ENOMEM;
+    return 0;
+}
+
+static int make_dirs(struct task_server *s)
+{
+    static const char *const names[] = {"tasks", "quarantine", "console"};
+    char path[PATH_MAX];
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        int r = path_format(path, sizeof(path), "%s/%s", s->dir, names[i]);
+        if (r == 0)
+            r = file_mkdir_all(path, 0700);
+        if (r < 0)
+            return r;
+    }
+    // Console sockets of a dead server are of no use to anybody.
+    if (path_format(path, sizeof(path), "%s/console", s->dir) < 0)
+        return -ENAMETOOLONG;
+    (void)file_remove_tree_at(AT_FDCWD, path);
+    return stdio_host_init(&s->stdio, s->loop, path);
+}
+
+static void init_services(struct task_server *s)
+{
+    static const char *const names[] = {SERVICE_TASK_V3, SERVICE_TASK_V2};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        api_service_init(&s->services[i], names[i], task_methods, s);
+    api_service_init(&s->services[2], SERVICE_PODS, task_pods_methods, s);
+    for (size_t i = 0; i < ARRAY_SIZE(s->services); i++)
+        s->service_list[i] = &s->services[i].rpc;
+}
+
+struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
+                                    const struct task_config *config, struct error *err)
+{
+    struct task_server *s = calloc(1, sizeof(*s));
+    if (!s) {
+        error_errno(err, ENOMEM, "task server");
+        return NULL;
+    }
+    s->loop = loop;
+    s->reaper = reaper;
+    s->ops = config->ops;
+    LIST_INIT(&s->ends);
+    LIST_INIT(&s->stdio.orphans);
+    s->stdio.loop = loop;
+    int r = copy_config(s, config);
+    if (r == 0)
+        r = make_dirs(s);
+    if (r < 0) {
+        error_errno(err, r, "%s", config->dir);
+        return task_server_free(s);
+    }
+    s->tasks = map_new();
+    s->events = task_events_new(loop, config->containerd_events);
+    s->cgroups = cgroup_host_open();
+    if (!s->tasks || !s->events || !s->cgroups) {
+        error_errno(err, s->cgroups ? ENOMEM : errno, "task server");
+        return task_server_free(s);
+    }
+    init_services(s);
+    return s;
+}
+
+int task_server_listen(struct task_server *s, const char *path, struct error *err)
+{
+    int fd = rpc_listen_unix(path, err);
+    if (fd < 0)
+        return -1;
+    s->rpc = ttrpc_server_new(s->loop, fd, s->service_list);
+    if (!s->rpc) {
+        close(fd);
+        return error_errno(err, ENOMEM, "%s", path);
+    }
+    return 0;
+}
+
+size_t task_server_count(const struct task_server *s)
+{
+    return map_size(s->tasks);
+}
+
+void task_server_check_drained(struct task_server *s)
+{
+    if (!s->draining || s->drain_called || map_size(s->tasks))
+        return;
+    s->drain_called = true;
+    ttrpc_server_drain(s->rpc, s->drained, s->drained_arg);
+}
+
+void task_server_drain(struct task_server *s, void (*drained)(void *arg), void *arg)
+{
+    s->draining = true;
+    s->drained = drained;
+    s->drained_arg = arg;
+    task_server_check_drained(s);
+}
+
+static bool free_task(const char *key, void *value, void *arg)
+{
+    struct task *t = value;
+    struct map *tasks = arg;
+    map_remove(tasks, key);
+    t->stored = false;
+    task_unref(t);
+    return true;
+}
+
+struct task_server *task_server_free(struct task_server *s)
+{
+    if (!s)
+        return NULL;
+    s->recovery = task_recovery_free(s->recovery);
+    task_pods_done(s);
+    if (s->tasks)
+        map_each(s->tasks, free_task, s->tasks);
+    ttrpc_server_free(s->rpc);
+    stdio_host_done(&s->stdio);
+    task_events_free(s->events);
+    cgroup_host_free(s->cgroups);
+    map_free(s->tasks);
+    free(s->dir);
+    free(s->sandboxes_dir);
+    free(s->runtime);
+    free(s->runtime_root);
+    free(s->shim);
+    free(s->version);
+    free(s);
+    return NULL;
+}

@@ -1,0 +1,76 @@
+// Standard input, output and error of one process, by the URLs that containerd gives.
+//
+// FIFOs (absolute paths) are handed to the process itself; no byte goes through us. We keep
+//   - a read handle on stdout and stderr until the process is deleted: the process gets no EPIPE
+//     while containerd is away, and the bytes in the FIFO stay for a reader that comes late. A read
+//     handle does not keep a reader from seeing the end of file. When it is given up, the FIFO is
+//     opened for writing and closed once, so that a reader that is blocked in open(2) gets through
+//     and finds the bytes and the end;
+//   - a write handle on stdin until CloseIO or the end of the process: containerd may come and go
+//     without the process seeing an end of file.
+//
+// A terminal is made by the runtime, which sends its master to a socket of ours; bytes are copied
+// between master and FIFOs with bounded buffers and back-pressure in both directions. After the end
+// of the process what the master still holds is copied until it is empty or nobody took a byte for
+// STDIO_DRAIN_SECONDS; nothing waits for that.
+#ifndef TASK_STDIO_H
+#define TASK_STDIO_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+// Buffer of one direction of a terminal.
+#define STDIO_BUFFER_MAX (64u * 1024)
+// How long the copying goes on without progress after the end of the process.
+#define STDIO_DRAIN_SECONDS 10.0
+
+struct task_stdio;
+
+// Owner of all stdio of a server. Stdio that still drains after its process was deleted is kept
+// here.
+struct stdio_host {
+    struct ev_loop *loop;
+    char *console_dir; // 0700; console sockets are made below
+    LIST_HEAD(stdio_orphans, task_stdio) orphans;
+};
+// `dir` is made. 0 or negative errno.
+int stdio_host_init(struct stdio_host *h, struct ev_loop *loop, const char *dir);
+void stdio_host_done(struct stdio_host *h);
+
+struct stdio_spec {
+    const char *in, *out, *err; // URLs; NULL counts as ""
+    bool terminal;              // err is ignored
+    uint16_t columns, rows;     // of the terminal; 0: leave
+    uid_t uid;                  // owner of what the process gets; (uid_t)-1: leave
+    gid_t gid;
+};
+
+// Checks URLs only: INVALID_ARGUMENT for a path that is not clean, UNIMPLEMENTED for schemes that
+// are not served. Touches nothing. 0 or -1.
+int task_stdio_check(const struct stdio_spec *spec, struct error *err);
+// Opens everything. NULL on error: NOT_FOUND names a missing FIFO, FAILED_PRECONDITION a file that
+// is none.
+struct task_stdio *task_stdio_open(struct stdio_host *h, const struct stdio_spec *spec,
+                                   struct error *err);
+// What the process gets as 0, 1, 2; all -1 with a terminal. Borrowed until task_stdio_attach.
+void task_stdio_fds(const struct task_stdio *io, int ret_fds[3]);
+// Path for --console-socket; NULL without a terminal.
+const char *task_stdio_console(const struct task_stdio *io);
+// The process exists: gives up the ends that it got; takes the terminal's master from the socket
+// and starts copying. 0 or -1 (the runtime sent no terminal).
+int task_stdio_attach(struct task_stdio *io, struct error *err);
+// Sets the terminal's size. FAILED_PRECONDITION without a terminal. 0 or -1.
+int task_stdio_resize(struct task_stdio *io, uint32_t columns, uint32_t rows, struct error *err);
+// The process sees the end of file once containerd has closed too. Idempotent.
+void task_stdio_close_stdin(struct task_stdio *io);
+// The process has ended.
+void task_stdio_exited(struct task_stdio *io);
+// Gives everything up; a terminal that still drains goes on by itself. Accepts NULL. Returns NULL.
+struct task_stdio *task_stdio_free(struct task_stdio *io);
+
+#endif
