@@ -434,18 +434,13 @@ static void oci_pids(struct task *t, struct task_pids_done done)
 
 static void oci_stats(struct task *t, struct task_stats_done done)
 {
-    struct cgroup_stats stats = {0};
-    struct error err = {0};
     Google__Any any = GOOGLE__ANY__INIT;
-    int r = t->cgroup ? cgroup_stats_read(t->server->cgroups, t->cgroup, &stats) : -ENOENT;
-    if (r == 0) {
-        r = task_stats_pack(&stats, &any);
-        cgroup_stats_done(&stats);
-    }
-    if (r < 0)
-        error_errno(&err, r, "cgroup %s of container %s", t->cgroup ? t->cgroup : "(none)", t->id);
+    struct error err = {0};
+    int r = t->cgroup ? task_stats_of_cgroup(t->server->cgroups, t->cgroup, &any, &err)
+                      : error_set(&err, STATUS_NOT_FOUND, "container %s has no cgroup", t->id);
     done.fn(done.arg, &any, r < 0 ? &err : NULL);
-    any_clear(&any);
+    if (r == 0)
+        any_clear(&any);
 }
 
 // ---- update, pause, resume ------------------------------------------------------------------
