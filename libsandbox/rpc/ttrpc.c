@@ -6,9 +6,8 @@
 
 #include "rpc/ttrpc_message.h"
 
-// Bytes taken at once: what `in` may hold on top of one frame.
-#define RECV_STEP 65536
-#define INPUT_MAX (TTRPC_HEADER_LEN + TTRPC_FRAME_MAX + RECV_STEP)
+// A frame that is not whole, and what one step may add to it.
+#define INPUT_MAX (TTRPC_HEADER_LEN + TTRPC_FRAME_MAX + TTRPC_RECV_MAX)
 
 struct frame {
     uint32_t len, id;
@@ -398,11 +397,19 @@ static uint32_t get_be32(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
+static bool paused(const struct ttrpc_session *s)
+{
+    return s->role == TTRPC_SERVER && s->out.len - s->sent > TTRPC_OUTPUT_PAUSE;
+}
+
 // Takes the frames that `in` holds from its front.
 static void take_frames(struct ttrpc_session *s)
 {
     size_t at = 0;
+    s->held = false;
     while (!s->broken && s->in.len - at >= TTRPC_HEADER_LEN) {
+        if ((s->held = paused(s)))
+            break;
         uint8_t *header = s->in.data + at;
         size_t left = s->in.len - at - TTRPC_HEADER_LEN;
         struct frame f = {.len = get_be32(header),
@@ -432,8 +439,10 @@ static void take_frames(struct ttrpc_session *s)
 
 int ttrpc_session_recv(struct ttrpc_session *s, const uint8_t *data, size_t len)
 {
+    if (s->held && !s->broken)
+        take_frames(s);
     while (len && !s->broken) {
-        size_t step = len < RECV_STEP ? len : RECV_STEP;
+        size_t step = len < TTRPC_RECV_MAX ? len : TTRPC_RECV_MAX;
         if (s->discard) {
             step = step < s->discard ? step : s->discard;
             s->discard -= (uint32_t)step;
@@ -513,15 +522,6 @@ static int import_open(struct ttrpc_session *s, const uint8_t *entry)
     return 0;
 }
 
-// Whether `in` is the beginning of one frame that is not whole and not oversized.
-static bool input_valid(const uint8_t *in, size_t len, uint32_t discard)
-{
-    if (len < TTRPC_HEADER_LEN)
-        return !len || !discard;
-    uint32_t frame = get_be32(in);
-    return !discard && frame <= TTRPC_FRAME_MAX && len - TTRPC_HEADER_LEN < frame;
-}
-
 int ttrpc_session_import(struct ttrpc_session *s, const uint8_t *data, size_t len)
 {
     if (len < STATE_HEADER_LEN || data[0] != STATE_VERSION || data[1] != s->role)
@@ -536,7 +536,7 @@ int ttrpc_session_import(struct ttrpc_session *s, const uint8_t *data, size_t le
     s->discard = get_be32(data + 6);
 
     int r = 0;
-    if ((s->last_id && !(s->last_id & 1)) || !input_valid(input, in, s->discard))
+    if ((s->last_id && !(s->last_id & 1)) || (in && s->discard))
         r = -EINVAL;
     for (; !r && n_open; n_open--, entry += STATE_OPEN_LEN)
         r = import_open(s, entry);
@@ -544,6 +544,7 @@ int ttrpc_session_import(struct ttrpc_session *s, const uint8_t *data, size_t le
         r = buf_append(&s->in, input, in);
     if (!r)
         r = buf_append(&s->out, input + in, out);
+    s->held = !r && in;
     if (r) {
         ttrpc_session_done(s);
         s->last_id = s->discard = 0;

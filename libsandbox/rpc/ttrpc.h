@@ -10,11 +10,14 @@
 //    Data for an id that was never used too; Data for a finished or unary one is dropped (a
 //    client's half-close may cross our answer). Unknown frame types are skipped.
 //  - At most `max_open` requests are open; one more is answered RESOURCE_EXHAUSTED.
-//  - Unsent output is at most TTRPC_OUTPUT_MAX. More means a peer that does not read: the session
-//    breaks and the connection must be closed.
+//  - A server takes no frame while more than TTRPC_OUTPUT_PAUSE of its output is unsent; so a peer
+//    that sends many requests at once and reads later loses nothing. What it has sent already is
+//    held (`held`), and taken by the next ttrpc_session_recv after output was sent.
+//  - Unsent output is at most TTRPC_OUTPUT_MAX. More means a peer that does not read while what it
+//    had opened is answered: the session breaks and the connection must be closed.
 //
-// The state is a plain value. Frames are consumed whole: between two calls a session is the bytes
-// of one unfinished frame, the bytes not yet sent, the last id, and the table of open ids. A
+// The state is a plain value. // Frames are consumed whole: between two calls a session is the
+// bytes of frames not yet taken, the bytes not yet sent, the last id, and the table of open ids. A
 // process that gets the socket and these (ttrpc_session_export) can go on where another one
 // stopped, answer what was open under its old id, and the peer notices nothing. `owner` in the
 // table is the only thing that does not travel.
@@ -36,6 +39,10 @@
 #define TTRPC_FRAME_MAX 4194304
 // Most bytes that wait to be sent: a few of the longest frames.
 #define TTRPC_OUTPUT_MAX (4 * (TTRPC_FRAME_MAX + TTRPC_HEADER_LEN))
+// Unsent bytes above which a server takes no more frames.
+#define TTRPC_OUTPUT_PAUSE (1024 * 1024)
+// Most bytes to give to a session at once while it holds frames back.
+#define TTRPC_RECV_MAX 65536
 // Longest name of a service or method.
 #define TTRPC_NAME_MAX 255
 // Most metadata of a request: pairs, and bytes of all keys and values with their NULs (baggage, the
@@ -99,11 +106,12 @@ struct ttrpc_open {
 // Read-only for users. No field is meaningful outside the session but those of the table.
 struct ttrpc_session {
     enum ttrpc_role role;
-    int broken;              // negative errno; the connection must be closed
-    uint32_t last_id;        // highest id seen (server) or used (client)
-    uint32_t discard;        // bytes of an oversized frame still to come
-    uint64_t frames;         // frames consumed
-    struct buf in;           // the beginning of a frame
+    int broken;       // negative errno; the connection must be closed
+    uint32_t last_id; // highest id seen (server) or used (client)
+    uint32_t discard; // bytes of an oversized frame still to come
+    uint64_t frames;  // frames consumed
+    struct buf in;    // bytes not taken yet: less than a frame, unless some are held
+    bool held;
     struct buf out;          // frames to send,
     size_t sent;             // without their first `sent` bytes
     struct ttrpc_open *open; // by ascending id
@@ -118,8 +126,9 @@ void ttrpc_session_init(struct ttrpc_session *s, enum ttrpc_role role, size_t ma
 // Frees the memory; owners are not touched, nothing is called.
 void ttrpc_session_done(struct ttrpc_session *s);
 
-// Takes bytes from the peer and calls the events of every frame that is complete now. Returns 0, or
-// a negative errno that is kept in `broken`: -ENOMEM, -ENOBUFS.
+// Takes bytes from the peer and calls the events of every frame that is complete now; without bytes
+// (len 0), those of the frames that were held. Returns 0, or a negative errno that is kept in
+// `broken`: -ENOMEM, -ENOBUFS, -EMSGSIZE (more than TTRPC_RECV_MAX bytes while frames are held).
 int ttrpc_session_recv(struct ttrpc_session *s, const uint8_t *data, size_t len);
 // Whether the peer is in the middle of a frame.
 bool ttrpc_session_partial(const struct ttrpc_session *s);
@@ -157,8 +166,9 @@ int ttrpc_session_send_end(struct ttrpc_session *s, uint32_t id);
 // Appends the state as bytes: everything but owners, counters and limits. Not from an event.
 // Returns 0, or the error of buf_append (then a part has been appended).
 int ttrpc_session_export(const struct ttrpc_session *s, struct buf *out);
-// Fills a session, fresh from ttrpc_session_init, with an exported state. Returns 0, or -EINVAL (no
-// state of this role), -ENOMEM; the session is then fresh as before.
+// Fills a session, fresh from ttrpc_session_init, with an exported state; whole frames in it are
+// held. Returns 0, or -EINVAL (no state of this role), -ENOMEM; the session is then fresh as
+// before.
 int ttrpc_session_import(struct ttrpc_session *s, const uint8_t *data, size_t len);
 
 #endif

@@ -11,11 +11,12 @@
 // turn leave in one write. What the socket does not take is sent when it becomes writable. The
 // flush has the lowest priority: nothing that could add output runs between it and the sleep.
 //
-// A peer that does not read: above OUTPUT_HIGH of unsent bytes its requests are not read any more,
-// until less than OUTPUT_LOW are left. Answers to what was open already may still pile up, up to
-// the session's own limit, where it is closed. Over the limit for all connections together, a
-// connection is closed that holds more than its equal share; so those that behave survive those
-// that do not, and the sum stays below twice the limit.
+// A peer that does not read: above OUTPUT_HIGH of unsent bytes its requests are not read any more
+// (and those that were read are held by the session), until less than OUTPUT_LOW are left. Answers
+// to what was open already may still pile up, up to the session's own limit, where it is closed.
+// Over the limit for all connections together, a connection is closed that holds more than its
+// equal share; so those that behave survive those that do not, and the sum stays below twice the
+// limit.
 //
 // A peer that does not finish a frame is closed after the frame timeout. The time does not run
 // while it is us who do not read.
@@ -32,7 +33,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
-#define READ_MAX 65536
+#define READ_MAX TTRPC_RECV_MAX
 // Connections accepted in one turn.
 #define ACCEPT_MAX 64
 // Pause after an accept that failed for want of something: doubled up to the longest.
@@ -72,13 +73,15 @@ void ttrpc_conn_touch(struct conn *c)
 }
 // ---- connections -------------------------------------------------------------------------------
 
-// Reads while the peer reads; writes while there is something the socket did not take.
+// Reads while the peer reads; writes while there is something the socket did not take, or somebody
+// waits for it to have room.
 static void conn_watch(struct conn *c)
 {
     size_t unsent = ttrpc_conn_unsent(c);
     bool reading = c->io.events & EV_READ;
-    int events = unsent || c->starved ? EV_WRITE : 0;
-    if (unsent <= (reading ? OUTPUT_HIGH : OUTPUT_LOW))
+    bool held = c->session.held;
+    int events = unsent || c->starved || held ? EV_WRITE : 0;
+    if (!held && unsent <= (reading ? OUTPUT_HIGH : OUTPUT_LOW))
         events |= EV_READ;
     if (events != (c->io.events & (EV_READ | EV_WRITE))) {
         ev_io_stop(c->server->loop, &c->io);
@@ -183,8 +186,12 @@ static void on_conn_io(struct ev_loop *loop, ev_io *w, int revents)
     }
     if (!c->failed)
         ttrpc_feed_streams(c);
-    if (!c->failed && (revents & EV_READ) && (w->events & EV_READ) && !conn_read(c))
+    if (!c->failed && c->session.held && ttrpc_conn_unsent(c) <= OUTPUT_LOW) {
+        ttrpc_session_recv(&c->session, NULL, 0);
+        ttrpc_conn_touch(c);
+    } else if (!c->failed && (revents & EV_READ) && (w->events & EV_READ) && !conn_read(c)) {
         return;
+    }
     if (c->failed)
         conn_close_failed(c);
     else

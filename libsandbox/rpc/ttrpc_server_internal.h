@@ -8,9 +8,9 @@
 #include "rpc/ttrpc.h"
 #include "rpc/ttrpc_server.h"
 
-// Unsent bytes of a connection above which its requests are not read, and streams must wait; and
-// below which they go on.
-#define OUTPUT_HIGH (1024 * 1024)
+// Unsent bytes of a connection above which nothing is read and streams must wait; and below which
+// they go on.
+#define OUTPUT_HIGH TTRPC_OUTPUT_PAUSE
 #define OUTPUT_LOW  (256 * 1024)
 
 struct conn {
