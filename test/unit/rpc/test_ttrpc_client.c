@@ -7,7 +7,7 @@ static struct ttrpc_client *client;
 static struct {
     int answers, closed;
     enum status status;
-    char text[128];
+    char text[ERROR_TEXT_MAX];
     size_t len;
 } got;
 

@@ -257,9 +257,10 @@ Test(ttrpc_server, a_slow_frame_is_not_waited_for)
 
     double start = ev_time();
     for (int i = 0; !slow.eof; i++) {
-        // One byte at a time never makes it; a frame in three pieces, again and again, does.
+        // One byte at a time, of 266, never makes it; a frame in three pieces, again and again,
+        // does.
         if (i < 40)
-            send(slow.fd, "\0", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+            send(slow.fd, i == 2 ? "\1" : "\0", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
         uint8_t *part = frame + (size_t)(i % 3) * 10;
         size_t n = i % 3 == 2 ? len - 20 : 10;
         frame[7] = (uint8_t)(1 + 2 * (i / 3));
