@@ -5,6 +5,8 @@
 #include "api/any.h"
 #include "api/sandbox.pb-c.h"
 #include "api/services.h"
+#include "base/cleanup.h"
+#include "base/ident.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "linux/cgroup.h"
