@@ -1,0 +1,577 @@
+// Real containers: the server drives runc (or $TEST_RUNTIME) on a busybox root. Skipped, with a
+// reason, where there is no root, no runtime or no static busybox.
+#include "support.h"
+
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+
+#include "linux/mount.h"
+#include "task/ops.h"
+
+static const char *busybox(void)
+{
+    static const char *const paths[] = {"/bin/busybox", "/usr/bin/busybox"};
+    for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+        if (access(paths[i], X_OK) == 0)
+            return paths[i];
+    }
+    return NULL;
+}
+
+static bool can_run(void)
+{
+    char command[256];
+    const char *runtime = getenv("TEST_RUNTIME") ? getenv("TEST_RUNTIME") : "runc";
+    snprintf(command, sizeof command, "command -v %s >/dev/null", runtime);
+    if (geteuid() != 0)
+        cr_skip("containers need root\n");
+    else if (system(command) != 0)
+        cr_skip("no %s on this machine\n", runtime);
+    else if (!busybox())
+        cr_skip("no static busybox on this machine\n");
+    else
+        return true;
+    return false;
+}
+
+static struct node *live_new(void)
+{
+    struct node *n = node_new(&task_oci_ops);
+    char command[1024];
+    snprintf(command, sizeof command,
+             "cd %s && mkdir -p base/bin base/proc base/dev base/tmp base/sys && cp %s base/bin/ && "
+             "for a in sh cat sleep echo kill true yes head tty stty tail dd seq; do ln -s busybox "
+             "base/bin/$a; done",
+             n->dir, busybox());
+    cr_assert(system(command) == 0);
+    return n;
+}
+
+struct bundle {
+    char dir[128], fifo[3][160];
+    int out, err, in;
+};
+
+// `args`: JSON array. `extra`: more members of the spec, each with a comma in front.
+static void bundle_make(struct node *n, struct bundle *b, const char *id, const char *args,
+                        bool terminal, const char *namespaces, const char *resources)
+{
+    static const char *const names[] = {"in", "out", "err"};
+    char spec[8192];
+    snprintf(b->dir, sizeof b->dir, "%s/b-%s", n->dir, id);
+    cr_assert(mkdir(b->dir, 0700) == 0);
+    char rootfs[160];
+    snprintf(rootfs, sizeof rootfs, "%s/rootfs", b->dir);
+    cr_assert(mkdir(rootfs, 0755) == 0);
+    snprintf(spec, sizeof spec,
+             "{\"ociVersion\":\"1.0.2\",\"process\":{\"terminal\":%s,\"consoleSize\":{\"height\":31,"
+             "\"width\":97},\"user\":{\"uid\":0,\"gid\":0},\"args\":%s,\"env\":[\"PATH=/bin\"],"
+             "\"cwd\":\"/\"},\"root\":{\"path\":\"rootfs\"},\"mounts\":[{\"destination\":\"/proc\","
+             "\"type\":\"proc\",\"source\":\"proc\"},{\"destination\":\"/dev\",\"type\":\"tmpfs\","
+             "\"source\":\"tmpfs\"},{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":"
+             "\"devpts\",\"options\":[\"newinstance\",\"ptmxmode=0666\"]}],\"linux\":{"
+             "\"cgroupsPath\":\"/task-test-%d/%s\",\"namespaces\":[{\"type\":\"mount\"},"
+             "{\"type\":\"ipc\"},{\"type\":\"uts\"}%s]%s}}",
+             terminal ? "true" : "false", args, getpid(), id, namespaces, resources);
+    write_text(spec, "%s/config.json", b->dir);
+    for (int i = 0; i < 3; i++) {
+        snprintf(b->fifo[i], sizeof b->fifo[i], "%s/%s", b->dir, names[i]);
+        cr_assert(mkfifo(b->fifo[i], 0700) == 0);
+    }
+    b->out = open(b->fifo[1], O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    b->err = open(b->fifo[2], O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    b->in = -1;
+}
+
+static void bundle_done(struct bundle *b)
+{
+    close(b->out);
+    close(b->err);
+    if (b->in >= 0)
+        close(b->in);
+}
+
+#define PRIVATE_PID ",{\"type\":\"pid\"}"
+
+static enum status create(struct node *n, struct bundle *b, const char *id, bool terminal,
+                          struct answer *a)
+{
+    Task__CreateTaskRequest r = TASK__CREATE_TASK_REQUEST__INIT;
+    Types__Mount m = TYPES__MOUNT__INIT, *mounts[] = {&m};
+    char base[128];
+    char *options[] = {(char *)"rbind", (char *)"ro"};
+    snprintf(base, sizeof base, "%s/base", n->dir);
+    m.type = (char *)"bind";
+    m.source = base;
+    m.options = options;
+    m.n_options = ARRAY_SIZE(options);
+    r.id = (char *)id;
+    r.bundle = b->dir;
+    r.stdin = b->fifo[0];
+    r.stdout = b->fifo[1];
+    r.stderr = b->fifo[2];
+    r.terminal = terminal;
+    r.rootfs = mounts;
+    r.n_rootfs = 1;
+    return node_call(n, "Create", &r, &task__create_task_response__descriptor, a);
+}
+
+static void create_ok(struct node *n, struct bundle *b, const char *id, bool terminal)
+{
+    struct answer a;
+    enum status s = create(n, b, id, terminal, &a);
+    cr_assert(s == STATUS_OK, "Create: %s", a.err.text);
+    cr_assert(((Task__CreateTaskResponse *)a.msg)->pid > 1);
+    answer_done(&a);
+}
+
+static enum status exec_add(struct node *n, const char *id, const char *exec_id, const char *args,
+                            bool terminal, const char *out)
+{
+    Task__ExecProcessRequest r = TASK__EXEC_PROCESS_REQUEST__INIT;
+    char process[1024];
+    Google__Any any;
+    snprintf(process, sizeof process,
+             "{\"args\":%s,\"cwd\":\"/\",\"env\":[\"PATH=/bin\"],\"user\":{\"uid\":0,\"gid\":0}}",
+             args);
+    any_set(&any, ANY_OCI_PROCESS, process, strlen(process));
+    r.id = (char *)id;
+    r.exec_id = (char *)exec_id;
+    r.stdout = (char *)(out ? out : "");
+    r.terminal = terminal;
+    r.spec = &any;
+    enum status s = node_call(n, "Exec", &r, EMPTY, NULL);
+    any_clear(&any);
+    return s;
+}
+
+// Reads until the end of file or until `text` has come; runs the loop meanwhile.
+static size_t read_all(struct node *n, int fd, char *buf, size_t size, const char *text)
+{
+    size_t len = 0;
+    for (int i = 0; i < 500 && len < size - 1; i++) {
+        ssize_t r = read(fd, buf + len, size - 1 - len);
+        if (r > 0)
+            len += (size_t)r;
+        buf[len] = '\0';
+        if (r == 0 || (text && strstr(buf, text)))
+            break;
+        if (r < 0)
+            node_run(n, 0.01);
+    }
+    return len;
+}
+
+Test(runtime_live, a_container_lives_and_ends)
+{
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    struct bundle b;
+    struct answer wait, a;
+    char buf[256];
+    bundle_make(n, &b, "c1", "[\"sh\",\"-c\",\"echo out; echo err >&2; exit 42\"]", false,
+                PRIVATE_PID, "");
+    create_ok(n, &b, "c1", false);
+    cr_expect(node_state(n, "c1", "") == TASK__STATUS__CREATED);
+    char rootfs[200];
+    snprintf(rootfs, sizeof rootfs, "%s/rootfs", b.dir);
+    cr_expect(mount_is_mounted(rootfs) == 1);
+    node_wait_send(n, "c1", "", &wait);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    cr_expect(node_wait_code(n, &wait) == 42);
+    cr_expect(node_state(n, "c1", "") == TASK__STATUS__STOPPED);
+    cr_expect(node_kill(n, "c1", "", SIGKILL) == STATUS_NOT_FOUND);
+    read_all(n, b.out, buf, sizeof buf, NULL);
+    cr_expect(strcmp(buf, "out\n") == 0, "got '%s'", buf);
+    read_all(n, b.err, buf, sizeof buf, NULL);
+    cr_expect(strcmp(buf, "err\n") == 0, "got '%s'", buf);
+    cr_expect(node_delete(n, "c1", "", &a) == STATUS_OK, "%s", a.err.text);
+    cr_expect(((Task__DeleteResponse *)a.msg)->exit_status == 42);
+    answer_done(&a);
+    cr_expect(mount_is_mounted(rootfs) == 0);
+    cr_expect(node_state(n, "c1", "") == -STATUS_NOT_FOUND);
+    node_events_settle(n);
+    cr_expect(node_event(n, "ns /tasks/create") == 0);
+    cr_expect(node_event(n, "ns /tasks/start") == 1);
+    cr_expect(node_event(n, "ns /tasks/exit c1 c1 42") == 2);
+    cr_expect(node_event(n, "ns /tasks/delete") == 3);
+    cr_expect(n->n_events == 4);
+    bundle_done(&b);
+    node_free(n);
+}
+
+static void start_sleeper(struct node *n, struct bundle *b, const char *id, const char *namespaces)
+{
+    bundle_make(n, b, id, "[\"sleep\",\"1000\"]", false, namespaces, "");
+    create_ok(n, b, id, false);
+    cr_assert(node_start(n, id, "") == STATUS_OK);
+}
+
+static void end(struct node *n, struct bundle *b, const char *id)
+{
+    struct answer a;
+    if (node_state(n, id, "") != TASK__STATUS__STOPPED) {
+        node_kill(n, id, "", SIGKILL);
+        cr_expect(node_wait(n, id, "") == 137);
+    }
+    cr_expect(node_delete(n, id, "", &a) == STATUS_OK, "%s", a.err.text);
+    answer_done(&a);
+    bundle_done(b);
+}
+
+Test(runtime_live, execs_report_their_ends)
+{
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    struct bundle b;
+    struct answer a, wait;
+    Task__StartRequest r = TASK__START_REQUEST__INIT;
+    start_sleeper(n, &b, "c1", PRIVATE_PID);
+    cr_expect(node_start(n, "c1", "") == STATUS_FAILED_PRECONDITION);
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_FAILED_PRECONDITION);
+    cr_expect(exec_add(n, "c1", "x1", "[\"sh\",\"-c\",\"exit 7\"]", false, NULL) == STATUS_OK);
+    cr_expect(exec_add(n, "c1", "x1", "[\"true\"]", false, NULL) == STATUS_ALREADY_EXISTS);
+    node_wait_send(n, "c1", "x1", &wait);
+    cr_expect(node_start(n, "c1", "x1") == STATUS_OK);
+    cr_expect(node_wait_code(n, &wait) == 7);
+    cr_expect(node_delete(n, "c1", "x1", NULL) == STATUS_OK);
+    cr_expect(node_state(n, "c1", "x1") == -STATUS_NOT_FOUND);
+
+    cr_expect(exec_add(n, "c1", "x2", "[\"/nothing/here\"]", false, NULL) == STATUS_OK);
+    node_wait_send(n, "c1", "x2", &wait);
+    r.id = (char *)"c1";
+    r.exec_id = (char *)"x2";
+    cr_expect(node_call(n, "Start", &r, &task__start_response__descriptor, &a) != STATUS_OK);
+    cr_expect(strstr(a.err.text, "/nothing/here"), "%s", a.err.text);
+    cr_expect(node_wait_code(n, &wait) == 255);
+    cr_expect(node_wait(n, "c1", "x2") == 255, "a late Wait is answered at once");
+    cr_expect(node_state(n, "c1", "x2") == TASK__STATUS__STOPPED);
+    cr_expect(node_delete(n, "c1", "x2", NULL) == STATUS_OK);
+
+    cr_expect(exec_add(n, "c1", "x3", "[\"sleep\",\"500\"]", false, NULL) == STATUS_OK);
+    cr_expect(node_kill(n, "c1", "x3", SIGKILL) == STATUS_FAILED_PRECONDITION);
+    cr_expect(node_start(n, "c1", "x3") == STATUS_OK);
+    cr_expect(node_delete(n, "c1", "x3", NULL) == STATUS_FAILED_PRECONDITION);
+    cr_expect(node_kill(n, "c1", "x3", 999) == STATUS_INVALID_ARGUMENT);
+    cr_expect(node_kill(n, "c1", "x3", SIGTERM) == STATUS_OK);
+    cr_expect(node_wait(n, "c1", "x3") == 128 + SIGTERM);
+    end(n, &b, "c1");
+    node_events_settle(n);
+    cr_expect(node_event(n, "ns /tasks/exec-added") < node_event(n, "ns /tasks/exec-started"));
+    cr_expect(node_event(n, "ns /tasks/exec-started") < node_event(n, "ns /tasks/exit c1 x1 7"));
+    cr_expect(node_event_count(n, "ns /tasks/exit") == 3);
+    node_free(n);
+}
+
+static void ends_with_init(const char *namespaces)
+{
+    struct node *n = live_new();
+    struct bundle b;
+    struct answer exec_wait, init_wait;
+    start_sleeper(n, &b, "c1", namespaces);
+    cr_expect(exec_add(n, "c1", "x1", "[\"sleep\",\"500\"]", false, NULL) == STATUS_OK);
+    cr_expect(exec_add(n, "c1", "x2", "[\"sh\",\"-c\",\"sleep 77 & sleep 88\"]", false, NULL) ==
+              STATUS_OK);
+    cr_expect(node_start(n, "c1", "x1") == STATUS_OK);
+    cr_expect(node_start(n, "c1", "x2") == STATUS_OK);
+    node_wait_send(n, "c1", "x1", &exec_wait);
+    node_wait_send(n, "c1", "", &init_wait);
+    cr_expect(node_kill(n, "c1", "", SIGKILL) == STATUS_OK); // init alone
+    cr_expect(node_wait_code(n, &init_wait) == 137);
+    cr_expect(exec_wait.over, "the exec's end comes before init's");
+    cr_expect(node_wait_code(n, &exec_wait) == 137);
+    cr_expect(node_wait(n, "c1", "x2") == 137);
+    pid_t *pids = NULL;
+    size_t count = 0;
+    struct task *t = task_find(n->server, "ns", "c1");
+    cr_assert(t && t->cgroup);
+    for (int i = 0; i < 100; i++) {
+        free(pids);
+        cgroup_pids(n->server->cgroups, t->cgroup, &pids, &count);
+        if (!count)
+            break;
+        node_run(n, 0.02);
+    }
+    free(pids);
+    cr_expect(count == 0, "%zu processes are left", count);
+    end(n, &b, "c1");
+    node_events_settle(n);
+    int last = node_event(n, "ns /tasks/exit c1 c1 137");
+    cr_expect(last > node_event(n, "ns /tasks/exit c1 x1 137"));
+    cr_expect(last > node_event(n, "ns /tasks/exit c1 x2 137"));
+    cr_expect(node_event_count(n, "ns /tasks/exit") == 3);
+    node_free(n);
+}
+
+Test(runtime_live, everything_ends_with_init_of_a_private_pid_namespace)
+{
+    if (can_run())
+        ends_with_init(PRIVATE_PID);
+}
+
+Test(runtime_live, everything_ends_with_init_of_a_shared_pid_namespace)
+{
+    if (can_run())
+        ends_with_init("");
+}
+
+Test(runtime_live, stdin_stays_open_until_close_io)
+{
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    struct bundle b;
+    struct answer wait;
+    char buf[256];
+    Task__CloseIORequest r = TASK__CLOSE_IOREQUEST__INIT;
+    bundle_make(n, &b, "c1", "[\"cat\"]", false, PRIVATE_PID, "");
+    create_ok(n, &b, "c1", false);
+    node_wait_send(n, "c1", "", &wait);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    for (int i = 0; i < 2; i++) { // a reader that comes and goes
+        int in = open(b.fifo[0], O_WRONLY | O_NONBLOCK);
+        cr_assert(in >= 0);
+        cr_assert(write(in, "hello\n", 6) == 6);
+        close(in);
+        read_all(n, b.out, buf, sizeof buf, "\n");
+        cr_expect(strcmp(buf, "hello\n") == 0, "got '%s'", buf);
+    }
+    cr_expect(!wait.over);
+    r.id = (char *)"c1";
+    r.stdin = true;
+    cr_expect(node_call(n, "CloseIO", &r, EMPTY, NULL) == STATUS_OK);
+    cr_expect(node_call(n, "CloseIO", &r, EMPTY, NULL) == STATUS_OK);
+    cr_expect(node_wait_code(n, &wait) == 0);
+    end(n, &b, "c1");
+    node_free(n);
+}
+
+Test(runtime_live, a_terminal_copies_resizes_and_ends)
+{
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    struct bundle b;
+    struct answer wait;
+    char buf[8192];
+    Task__ResizePtyRequest r = TASK__RESIZE_PTY_REQUEST__INIT;
+    bundle_make(n, &b, "c1", "[\"sh\",\"-c\",\"stty size; read x; stty size; echo got $x; exit 3\"]",
+                true, PRIVATE_PID, "");
+    create_ok(n, &b, "c1", true);
+    node_wait_send(n, "c1", "", &wait);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    read_all(n, b.out, buf, sizeof buf, "\n");
+    cr_expect(strstr(buf, "31 97"), "got '%s'", buf);
+    r.id = (char *)"c1";
+    r.width = 120;
+    r.height = 40;
+    cr_expect(node_call(n, "ResizePty", &r, EMPTY, NULL) == STATUS_OK);
+    b.in = open(b.fifo[0], O_WRONLY | O_NONBLOCK);
+    cr_assert(write(b.in, "word\n", 5) == 5);
+    read_all(n, b.out, buf, sizeof buf, NULL); // until the end of file
+    cr_expect(strstr(buf, "40 120"), "got '%s'", buf);
+    cr_expect(strstr(buf, "got word"), "got '%s'", buf);
+    cr_expect(node_wait_code(n, &wait) == 3);
+    end(n, &b, "c1");
+    node_free(n);
+}
+
+Test(runtime_live, a_terminal_that_nobody_reads_delays_nothing_and_loses_nothing)
+{
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    struct bundle b;
+    struct answer wait;
+    static char buf[400000];
+    bundle_make(n, &b, "c1", "[\"sh\",\"-c\",\"seq 1 20000\"]", true, PRIVATE_PID, "");
+    create_ok(n, &b, "c1", true);
+    node_wait_send(n, "c1", "", &wait);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    node_run(n, 0.5);
+    cr_expect(!wait.over, "back-pressure reaches the process");
+    cr_expect(node_state(n, "c1", "") == TASK__STATUS__RUNNING);
+    size_t len = read_all(n, b.out, buf, sizeof buf, NULL);
+    cr_expect(len == 108894 + 20000, "%zu bytes came", len); // each \n is \r\n
+    cr_expect(node_wait_code(n, &wait) == 0);
+    end(n, &b, "c1");
+    node_free(n);
+}
+
+Test(runtime_live, pids_stats_pause_update)
+{
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    struct bundle b;
+    struct answer a;
+    start_sleeper(n, &b, "c1", PRIVATE_PID);
+    cr_expect(exec_add(n, "c1", "x1", "[\"sleep\",\"500\"]", false, NULL) == STATUS_OK);
+    cr_expect(node_start(n, "c1", "x1") == STATUS_OK);
+    Task__PidsRequest pids = TASK__PIDS_REQUEST__INIT;
+    pids.id = (char *)"c1";
+    cr_expect(node_call(n, "Pids", &pids, &task__pids_response__descriptor, &a) == STATUS_OK);
+    Task__PidsResponse *list = (Task__PidsResponse *)a.msg;
+    cr_expect(list->n_processes == 2, "%zu", list->n_processes);
+    size_t named = 0;
+    for (size_t i = 0; i < list->n_processes; i++)
+        named += any_is(list->processes[i]->info, ANY_PROCESS_DETAILS);
+    cr_expect(named == 1);
+    answer_done(&a);
+
+    Task__StatsRequest stats = TASK__STATS_REQUEST__INIT;
+    stats.id = (char *)"c1";
+    cr_expect(node_call(n, "Stats", &stats, &task__stats_response__descriptor, &a) == STATUS_OK,
+              "%s", a.err.text);
+    answer_done(&a);
+
+    Task__PauseRequest pause_req = TASK__PAUSE_REQUEST__INIT;
+    Task__ResumeRequest resume_req = TASK__RESUME_REQUEST__INIT;
+    pause_req.id = resume_req.id = (char *)"c1";
+    cr_expect(node_call(n, "Resume", &resume_req, EMPTY, NULL) == STATUS_FAILED_PRECONDITION);
+    cr_expect(node_call(n, "Pause", &pause_req, EMPTY, &a) == STATUS_OK, "%s", a.err.text);
+    cr_expect(node_state(n, "c1", "") == TASK__STATUS__PAUSED);
+    cr_expect(node_call(n, "Resume", &resume_req, EMPTY, &a) == STATUS_OK, "%s", a.err.text);
+    cr_expect(node_state(n, "c1", "") == TASK__STATUS__RUNNING);
+
+    Task__UpdateTaskRequest update = TASK__UPDATE_TASK_REQUEST__INIT;
+    Google__Any any;
+    const char *json = "{\"memory\":{\"limit\":67108864}}";
+    any_set(&any, ANY_OCI_RESOURCES, json, strlen(json));
+    update.id = (char *)"c1";
+    update.resources = &any;
+    cr_expect(node_call(n, "Update", &update, EMPTY, &a) == STATUS_OK, "%s", a.err.text);
+    any_clear(&any);
+
+    cr_expect(node_call(n, "Pause", &pause_req, EMPTY, NULL) == STATUS_OK);
+    cr_expect(node_kill(n, "c1", "", SIGKILL) == STATUS_OK, "a frozen container can be killed");
+    cr_expect(node_wait(n, "c1", "") == 137);
+    cr_expect(node_call(n, "Stats", &stats, &task__stats_response__descriptor, &a) == STATUS_OK,
+              "numbers stay until Delete: %s", a.err.text);
+    answer_done(&a);
+    cr_expect(node_call(n, "Pids", &pids, &task__pids_response__descriptor, &a) == STATUS_OK);
+    cr_expect(((Task__PidsResponse *)a.msg)->n_processes == 1, "init stays until Delete");
+    answer_done(&a);
+    end(n, &b, "c1");
+    node_events_settle(n);
+    cr_expect(node_event_count(n, "ns /tasks/paused") == 2);
+    cr_expect(node_event_count(n, "ns /tasks/resumed") == 1);
+    node_free(n);
+}
+
+Test(runtime_live, an_out_of_memory_kill_is_told_before_the_exit)
+{
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    struct bundle b;
+    bundle_make(n, &b, "c1", "[\"sh\",\"-c\",\"sleep 0.2; tail /dev/zero\"]", false, PRIVATE_PID,
+                ",\"resources\":{\"memory\":{\"limit\":16777216,\"swap\":16777216}},\"devices\":[{"
+                "\"path\":\"/dev/zero\",\"type\":\"c\",\"major\":1,\"minor\":5}]");
+    create_ok(n, &b, "c1", false);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    cr_expect(node_wait(n, "c1", "") == 137);
+    node_events_settle(n);
+    cr_expect(node_event(n, "ns /tasks/oom") > 0);
+    cr_expect(node_event(n, "ns /tasks/oom") < node_event(n, "ns /tasks/exit"));
+    end(n, &b, "c1");
+    node_free(n);
+}
+
+Test(runtime_live, create_failure_leaves_nothing)
+{
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    struct bundle b;
+    struct answer a;
+    char path[200];
+    bundle_make(n, &b, "c1", "[\"/no/such/program\"]", false, PRIVATE_PID, "");
+    if (create(n, &b, "c1", false, &a) == STATUS_OK) { // told at Start
+        Task__StartRequest r = TASK__START_REQUEST__INIT;
+        answer_done(&a);
+        r.id = (char *)"c1";
+        cr_expect(node_call(n, "Start", &r, &task__start_response__descriptor, &a) != STATUS_OK);
+        cr_expect(strstr(a.err.text, "/no/such/program"), "%s", a.err.text);
+        node_wait(n, "c1", "");
+        end(n, &b, "c1");
+    } else {
+        cr_expect(strstr(a.err.text, "/no/such/program"), "%s", a.err.text);
+        bundle_done(&b);
+    }
+    cr_expect(node_state(n, "c1", "") == -STATUS_NOT_FOUND);
+    snprintf(path, sizeof path, "%s/rootfs", b.dir);
+    cr_expect(mount_is_mounted(path) == 0);
+    snprintf(path, sizeof path, "%s/tasks/ns/c1.json", n->dir);
+    cr_expect(access(path, F_OK) < 0);
+    node_free(n);
+}
+
+Test(runtime_live, a_created_container_can_be_deleted)
+{
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    struct bundle b;
+    struct answer a, wait;
+    bundle_make(n, &b, "c1", "[\"sleep\",\"9\"]", false, PRIVATE_PID, "");
+    create_ok(n, &b, "c1", false);
+    node_wait_send(n, "c1", "", &wait);
+    cr_expect(node_delete(n, "c1", "", &a) == STATUS_OK, "%s", a.err.text);
+    answer_done(&a);
+    cr_expect(node_wait_code(n, &wait) == 137);
+    bundle_done(&b);
+    node_free(n);
+}
+
+static void recovered(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+Test(runtime_live, a_successor_cleans_up_what_a_dead_server_left)
+{
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    struct bundle b;
+    char path[200];
+    start_sleeper(n, &b, "c1", PRIVATE_PID);
+    struct process_id init = task_find(n->server, "ns", "c1")->init.pid;
+    node_stop_server(n); // containers are left as they are
+    cr_expect(process_alive(&init));
+    write_text("{\"version\":1,", "%s/tasks/ns/broken.json", n->dir);
+    write_text("{\"version\":2}", "%s/tasks/ns/future.json", n->dir);
+
+    struct error err = {0};
+    const struct task_config config = {.dir = n->dir,
+                                       .runtime_root = n->dir,
+                                       .containerd_events = n->events_sock,
+                                       .ops = &task_oci_ops};
+    bool over = false;
+    n->server = task_server_new(n->loop, n->reaper, &config, &err);
+    cr_assert(n->server);
+    log_setup("test", LOG_LEVEL_ERROR + 1);
+    cr_assert(task_server_recover(n->server, recovered, &over) == 0);
+    cr_assert(node_run_until(n, &over, 10));
+    cr_expect(!process_alive(&init));
+    snprintf(path, sizeof path, "%s/rootfs", b.dir);
+    cr_expect(mount_is_mounted(path) == 0);
+    snprintf(path, sizeof path, "%s/tasks/ns/c1.json", n->dir);
+    cr_expect(access(path, F_OK) < 0);
+    snprintf(path, sizeof path, "%s/tasks/ns/broken.json", n->dir);
+    cr_expect(access(path, F_OK) < 0);
+    snprintf(path, sizeof path, "ls %s/quarantine | grep -c '^task-ns-'", n->dir);
+    FILE *f = popen(path, "r");
+    int count = 0;
+    cr_assert(fscanf(f, "%d", &count) == 1);
+    pclose(f);
+    cr_expect(count == 2, "%d records in quarantine", count);
+    node_events_settle(n);
+    cr_expect(node_event(n, "ns /tasks/exit c1 c1 137") >= 0);
+    bundle_done(&b);
+    node_free(n);
+}
