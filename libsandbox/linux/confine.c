@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <seccomp.h>
 #include <stdbool.h>
-#include <sys/prctl.h>
 
 #include "base/cleanup.h"
 
@@ -79,7 +78,7 @@ static const int refused_calls[] = {
     SCMP_SYS(vhangup),
 };
 
-// The start of a static program and pod-init's own three calls (rt_sigtimedwait, prctl, exit).
+// Report and wait (read, write), the start of a static program, and pod-init's own calls.
 static const int init_calls[] = {
     SCMP_SYS(execveat),
     SCMP_SYS(brk),
@@ -102,6 +101,7 @@ static const int init_calls[] = {
     SCMP_SYS(rt_sigreturn),
     SCMP_SYS(restart_syscall),
     SCMP_SYS(prctl),
+    SCMP_SYS(read),
     SCMP_SYS(write),
     SCMP_SYS(exit),
     SCMP_SYS(exit_group),
@@ -167,18 +167,11 @@ int confine_daemon(enum confine_role role, struct error *err)
     return r < 0 ? error_errno(err, r, "cannot load the system call filter") : 0;
 }
 
-int confine_init_privileges(struct error *err)
+int confine_init(struct error *err)
 {
     capng_clear(CAPNG_SELECT_ALL);
     if (capng_apply(CAPNG_SELECT_ALL) < 0)
         return error_errno(err, EPERM, "cannot drop the capabilities of the pod's init");
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return error_errno(err, errno, "no_new_privs for the pod's init");
-    return 0;
-}
-
-int confine_init_calls(struct error *err)
-{
     int r = filter_load(SCMP_ACT_ERRNO(ENOSYS), SCMP_ACT_ALLOW, init_calls, ARRAY_SIZE(init_calls));
     return r < 0 ? error_errno(err, r, "system call filter of the pod's init") : 0;
 }

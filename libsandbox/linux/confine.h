@@ -26,12 +26,9 @@ enum confine_role {
 // Returns 0 or -1.
 int confine_daemon(enum confine_role role, struct error *err);
 
-// For the process that becomes a pod's pid 1: no capability in any set, no_new_privs. Needs
-// CAP_SETPCAP; /proc may be absent. Returns 0 or -1.
-int confine_init_privileges(struct error *err);
-
-// The second half, right before the exec: only the system calls that start a static program and
-// those that pod-init makes; the rest fails with ENOSYS. Returns 0 or -1.
-int confine_init_calls(struct error *err);
+// For the process that becomes a pod's pid 1: no capability in any set, no_new_privs, and only the
+// system calls with which it talks to its starter, executes a static program, and which pod-init
+// makes; the rest fails with ENOSYS. Needs CAP_SETPCAP; /proc may be absent. Returns 0 or -1.
+int confine_init(struct error *err);
 
 #endif

@@ -257,7 +257,8 @@ static int target_open(const char *target)
     _cleanup_close_ int dirfd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (dirfd < 0)
         return -errno;
-    struct open_how how = {.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW,
+    // Without O_NOFOLLOW, which together with O_PATH would open the link itself.
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC,
                            .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH};
     // RESOLVE_BENEATH forbids no mount points: the uppermost mount is what we get.
     int fd = (int)syscall(SYS_openat2, dirfd, name + 1, &how, sizeof(how));

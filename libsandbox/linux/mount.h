@@ -21,12 +21,12 @@ struct mount_spec {
 #define MOUNT_OPTIONS_MAX 512
 
 // Mounts `spec` on `target`, an absolute path whose last component must not be a symlink. Handles
-// flag words (ro, rbind, rprivate, nosuid, ...), passes all others as data; flags of an "rbind" hold
-// for the whole tree. Overlay options longer than a page are shortened by working relative to the
-// common parent of the lower directories: the working directory changes and is put back, so this
-// belongs into a process of its own (event/job.h). "uidmap="/"gidmap=" options are refused with
-// UNIMPLEMENTED (they must never reach the kernel). Text names type, source, target and remedy.
-// Returns 0 or -1.
+// flag words (ro, rbind, rprivate, nosuid, ...), passes all others as data; flags of an "rbind"
+// hold for the whole tree. Overlay options longer than a page are shortened by working relative to
+// the common parent of the lower directories: the working directory changes and is put back, so
+// this belongs into a process of its own (event/job.h). "uidmap="/"gidmap=" options are refused
+// with UNIMPLEMENTED (they must never reach the kernel). Text names type, source, target and
+// remedy. Returns 0 or -1.
 int mount_apply(const struct mount_spec *spec, const char *target, struct error *err);
 
 // Lazily unmounts everything mounted at `path` (all layers). Not mounted, or absent, is success.

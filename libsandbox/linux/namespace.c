@@ -25,8 +25,10 @@
 #include "linux/namespace.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/nsfs.h>
 #include <sched.h>
 #include <signal.h>
@@ -61,6 +63,12 @@ static const struct {
     [KIND_USER] = {"user", CLONE_NEWUSER},
 };
 static_assert(ARRAY_SIZE(kinds) == KIND_MAX_, "every kind has a row");
+
+static void cleanup_dir(DIR **d)
+{
+    if (*d)
+        closedir(*d);
+}
 
 // ---- namespace files ---------------------------------------------------------------------------
 
@@ -109,6 +117,59 @@ int namespace_check(const char *path, const char *kind, struct error *err)
 {
     _cleanup_close_ int fd = namespace_open(path, kind, err);
     return fd < 0 ? -1 : 0;
+}
+
+// The innermost pid of a process (the last word of NSpid in its status); 0 if it is gone.
+static long inner_pid(pid_t pid)
+{
+    char path[PROC_PATH_MAX], line[256];
+    (void)path_format(path, sizeof(path), "/proc/%d/status", (int)pid);
+    _cleanup_fclose_ FILE *f = fopen(path, "re");
+    while (f && fgets(line, sizeof(line), f)) {
+        if (strncmp(line, "NSpid:", 6) != 0)
+            continue;
+        const char *last = strrchr(line, '\t');
+        return last ? strtol(last + 1, NULL, 10) : 0;
+    }
+    return 0;
+}
+
+static bool is_init_of(pid_t pid, const struct stat *ns)
+{
+    char path[PROC_PATH_MAX];
+    (void)path_format(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
+    struct stat st;
+    return stat(path, &st) == 0 && st.st_dev == ns->st_dev && st.st_ino == ns->st_ino &&
+           inner_pid(pid) == 1;
+}
+
+int namespace_find_init(const char *pin, struct process_id *ret_init)
+{
+    struct error err = {0};
+    _cleanup_close_ int fd = open_kind(pin, KIND_PID, &err);
+    struct stat ns;
+    if (fd < 0)
+        return -ENOENT;
+    if (fstat(fd, &ns) < 0)
+        return -errno;
+    _cleanup_(cleanup_dir) DIR *proc = opendir("/proc");
+    if (!proc)
+        return -errno;
+    struct dirent *e;
+    while ((e = readdir(proc))) {
+        char *end;
+        long pid = strtol(e->d_name, &end, 10);
+        if (*end || pid <= 0 || pid > INT_MAX)
+            continue;
+        struct process_id id;
+        // Identified first, checked afterwards: the check holds for what was identified.
+        if (process_identify((pid_t)pid, &id) == 0 && is_init_of((pid_t)pid, &ns) &&
+            process_alive(&id)) {
+            *ret_init = id;
+            return 0;
+        }
+    }
+    return -ENOENT;
 }
 
 // Do two descriptors name the same namespace? Errors count as yes: the answer guards the host's.
@@ -265,15 +326,17 @@ static void die_with(pid_t parent)
         _exit(1);
 }
 
-static pid_t maker_start_init(const struct maker *m, struct error *err)
+static pid_t maker_start_init(struct maker *m, struct error *err)
 {
     if (unshare(CLONE_NEWPID) < 0)
         return error_errno(err, errno, "new pid namespace");
     pid_t pid = fork();
     if (pid < 0)
         return error_errno(err, errno, "first process of the pid namespace");
-    if (pid > 0)
+    if (pid > 0) {
+        close_fd(&m->init_sock); // its end of file is the init's message
         return pid;
+    }
     // The maker is outside of this pid namespace, so getppid tells nothing. The maker's end shows
     // as end of file on the socket in the worst case.
     die_with(0);
@@ -285,7 +348,7 @@ static pid_t maker_start_init(const struct maker *m, struct error *err)
 }
 
 // Does the work, tells, and holds the namespaces until the caller closes its end.
-static _Noreturn void maker_run(const struct maker *m, pid_t caller)
+static _Noreturn void maker_run(struct maker *m, pid_t caller)
 {
     die_with(caller);
     struct made made = {0};
@@ -352,7 +415,7 @@ static int maker_fork(struct run *run, struct error *err)
         close(pair[0]); // else nobody would ever see the end of file
         if (init_pair[0] >= 0)
             close(init_pair[0]);
-        const struct maker maker = {
+        struct maker maker = {
             .plan = run->plan, .netns = run->netns, .sock = pair[1], .init_sock = init_pair[1]};
         maker_run(&maker, self);
     }

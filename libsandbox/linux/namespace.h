@@ -42,6 +42,11 @@ struct namespace_plan {
 int namespace_plan_run(const struct namespace_plan *plan, struct process_id *ret_init,
                        struct error *err);
 
+// Finds the init of a pid namespace that is pinned at `pin` by looking through /proc: for recovery,
+// when the caller of namespace_plan_run was killed between the start of the init and its answer.
+// Returns 0, -ENOENT if there is no such pin or no process in it, or another negative errno.
+int namespace_find_init(const char *pin, struct process_id *ret_init);
+
 // Refuses sysctls that are not in a namespace of the pod's own (net.* needs own_net; kernel.msg*,
 // kernel.sem, kernel.shm*, fs.mqueue.* need own_ipc; kernel.hostname/domainname never; all else is
 // refused), names with slashes or empty parts. INVALID_ARGUMENT that names the sysctl.

@@ -1,6 +1,6 @@
 // From a fresh process in a fresh pid namespace to pod-init, step by step. What each step may still
-// need decides the order: mounts need CAP_SYS_ADMIN, dropping the bounding set CAP_SETPCAP, the
-// report a descriptor, and after the filter only exec and exit are left.
+// need decides the order: mounts need CAP_SYS_ADMIN, dropping the bounding set CAP_SETPCAP, and
+// after the filter only the report, waiting for "go", exec and exit are left.
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -107,7 +107,7 @@ static int init_prepare(const struct namespace_init *init, int *sock, struct err
     if (r < 0)
         return error_errno(err, r, "descriptors of the pod's init");
     *sock = SOCK_FD;
-    return confine_init_privileges(err);
+    return confine_init(err);
 }
 
 static void report(int sock, const struct error *err)
@@ -122,18 +122,15 @@ _Noreturn void namespace_init_main(const struct namespace_init *init)
     int sock = init->sock;
     int r = init_prepare(init, &sock, &err);
     report(sock, &err);
-    if (r < 0)
-        _exit(1);
     char go;
-    if (read(sock, &go, 1) != 1)
+    if (r < 0 || read(sock, &go, 1) != 1)
         _exit(1);
+    // Between here and the starter's own answer nobody else knows of this process: no detours.
+    char *argv[] = {(char *)init->name, NULL};
+    char *envp[] = {NULL};
     (void)prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
-    if (confine_init_calls(&err) == 0) {
-        char *argv[] = {(char *)init->name, NULL};
-        char *envp[] = {NULL};
-        (void)syscall(SYS_execveat, PROGRAM_FD, "", argv, envp, AT_EMPTY_PATH);
-        (void)error_errno(&err, errno, "cannot execute init program \"%.300s\"", init->path);
-    }
+    (void)syscall(SYS_execveat, PROGRAM_FD, "", argv, envp, AT_EMPTY_PATH);
+    (void)error_errno(&err, errno, "cannot execute init program \"%.300s\"", init->path);
     report(sock, &err);
     _exit(1);
 }

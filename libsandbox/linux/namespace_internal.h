@@ -22,10 +22,10 @@ struct namespace_init {
 };
 
 // Becomes pid 1 of a pod: called by the first process of a new pid namespace, and does not return.
-// An own mount namespace, an empty read-only root, /dev/null on 0 to 2, no other descriptor, no
-// capability. Then it sends the empty error over the socket and waits for one byte: end of file
-// ends it, a byte lets it give up the parent-death signal, load the system call filter and execute
-// the program. A failure is sent as a struct error; success of the exec shows as end of file.
+// An own mount namespace, an empty read-only root, /dev/null on 0 to 2, no other descriptor, and
+// confine_init. Then it sends the empty error over the socket and waits for one byte: end of file
+// ends it, a byte lets it give up the parent-death signal and execute the program. A failure is
+// sent as a struct error; success of the exec shows as end of file.
 _Noreturn void namespace_init_main(const struct namespace_init *init);
 
 #endif
