@@ -328,7 +328,7 @@ int cgroup_of_process(const struct cgroup_host *h, pid_t pid, char **ret)
 static bool ends_with(const char *s, size_t len, const char *end)
 {
     size_t n = strlen(end);
-    return len > n && memcmp(s + len - n, end, n) == 0;
+    return len >= n && memcmp(s + len - n, end, n) == 0;
 }
 
 // Appends where systemd puts a slice: "a-b.slice" lies in "a.slice", "-.slice" is the root.
