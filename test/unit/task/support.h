@@ -61,7 +61,7 @@ static inline void node_describe(struct node *n, const Types__Envelope *e)
     char text[512], extra[256] = "";
     if (any_is(e->event, ANY_TASK_EXIT)) {
         Events__TaskExit *x = (Events__TaskExit *)any_decode(e->event, ANY_TASK_EXIT,
-                                                              &events__task_exit__descriptor, NULL);
+                                                             &events__task_exit__descriptor, NULL);
         snprintf(extra, sizeof extra, " %s %s %u", x->container_id, x->id, x->exit_status);
         api_message_free((ProtobufCMessage *)x);
     }

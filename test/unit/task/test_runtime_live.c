@@ -39,11 +39,12 @@ static struct node *live_new(void)
 {
     struct node *n = node_new(&task_oci_ops);
     char command[1024];
-    snprintf(command, sizeof command,
-             "cd %s && mkdir -p base/bin base/proc base/dev base/tmp base/sys && cp %s base/bin/ && "
-             "for a in sh cat sleep echo kill true yes head tty stty tail dd seq; do ln -s busybox "
-             "base/bin/$a; done",
-             n->dir, busybox());
+    snprintf(
+        command, sizeof command,
+        "cd %s && mkdir -p base/bin base/proc base/dev base/tmp base/sys && cp %s base/bin/ && "
+        "for a in sh cat sleep echo kill true yes head tty stty tail dd seq; do ln -s busybox "
+        "base/bin/$a; done",
+        n->dir, busybox());
     cr_assert(system(command) == 0);
     return n;
 }
@@ -64,16 +65,17 @@ static void bundle_make(struct node *n, struct bundle *b, const char *id, const 
     char rootfs[160];
     snprintf(rootfs, sizeof rootfs, "%s/rootfs", b->dir);
     cr_assert(mkdir(rootfs, 0755) == 0);
-    snprintf(spec, sizeof spec,
-             "{\"ociVersion\":\"1.0.2\",\"process\":{\"terminal\":%s,\"consoleSize\":{\"height\":31,"
-             "\"width\":97},\"user\":{\"uid\":0,\"gid\":0},\"args\":%s,\"env\":[\"PATH=/bin\"],"
-             "\"cwd\":\"/\"},\"root\":{\"path\":\"rootfs\"},\"mounts\":[{\"destination\":\"/proc\","
-             "\"type\":\"proc\",\"source\":\"proc\"},{\"destination\":\"/dev\",\"type\":\"tmpfs\","
-             "\"source\":\"tmpfs\"},{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":"
-             "\"devpts\",\"options\":[\"newinstance\",\"ptmxmode=0666\"]}],\"linux\":{"
-             "\"cgroupsPath\":\"/task-test-%d/%s\",\"namespaces\":[{\"type\":\"mount\"},"
-             "{\"type\":\"ipc\"},{\"type\":\"uts\"}%s]%s}}",
-             terminal ? "true" : "false", args, getpid(), id, namespaces, resources);
+    snprintf(
+        spec, sizeof spec,
+        "{\"ociVersion\":\"1.0.2\",\"process\":{\"terminal\":%s,\"consoleSize\":{\"height\":31,"
+        "\"width\":97},\"user\":{\"uid\":0,\"gid\":0},\"args\":%s,\"env\":[\"PATH=/bin\"],"
+        "\"cwd\":\"/\"},\"root\":{\"path\":\"rootfs\"},\"mounts\":[{\"destination\":\"/proc\","
+        "\"type\":\"proc\",\"source\":\"proc\"},{\"destination\":\"/dev\",\"type\":\"tmpfs\","
+        "\"source\":\"tmpfs\"},{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":"
+        "\"devpts\",\"options\":[\"newinstance\",\"ptmxmode=0666\"]}],\"linux\":{"
+        "\"cgroupsPath\":\"/task-test-%d-%s\",\"namespaces\":[{\"type\":\"mount\"},"
+        "{\"type\":\"ipc\"},{\"type\":\"uts\"}%s]%s}}",
+        terminal ? "true" : "false", args, getpid(), id, namespaces, resources);
     write_text(spec, "%s/config.json", b->dir);
     for (int i = 0; i < 3; i++) {
         snprintf(b->fifo[i], sizeof b->fifo[i], "%s/%s", b->dir, names[i]);
@@ -358,8 +360,9 @@ Test(runtime_live, a_terminal_copies_resizes_and_ends)
     struct answer wait;
     char buf[8192];
     Task__ResizePtyRequest r = TASK__RESIZE_PTY_REQUEST__INIT;
-    bundle_make(n, &b, "c1", "[\"sh\",\"-c\",\"stty size; read x; stty size; echo got $x; exit 3\"]",
-                true, PRIVATE_PID, "");
+    bundle_make(n, &b, "c1",
+                "[\"sh\",\"-c\",\"stty size; read x; stty size; echo got $x; exit 3\"]", true,
+                PRIVATE_PID, "");
     create_ok(n, &b, "c1", true);
     node_wait_send(n, "c1", "", &wait);
     cr_expect(node_start(n, "c1", "") == STATUS_OK);
@@ -433,8 +436,10 @@ Test(runtime_live, pids_stats_pause_update)
     pause_req.id = resume_req.id = (char *)"c1";
     cr_expect(node_call(n, "Resume", &resume_req, EMPTY, NULL) == STATUS_FAILED_PRECONDITION);
     cr_expect(node_call(n, "Pause", &pause_req, EMPTY, &a) == STATUS_OK, "%s", a.err.text);
+    answer_done(&a);
     cr_expect(node_state(n, "c1", "") == TASK__STATUS__PAUSED);
     cr_expect(node_call(n, "Resume", &resume_req, EMPTY, &a) == STATUS_OK, "%s", a.err.text);
+    answer_done(&a);
     cr_expect(node_state(n, "c1", "") == TASK__STATUS__RUNNING);
 
     Task__UpdateTaskRequest update = TASK__UPDATE_TASK_REQUEST__INIT;
@@ -444,6 +449,7 @@ Test(runtime_live, pids_stats_pause_update)
     update.id = (char *)"c1";
     update.resources = &any;
     cr_expect(node_call(n, "Update", &update, EMPTY, &a) == STATUS_OK, "%s", a.err.text);
+    answer_done(&a);
     any_clear(&any);
 
     cr_expect(node_call(n, "Pause", &pause_req, EMPTY, NULL) == STATUS_OK);
@@ -468,12 +474,15 @@ Test(runtime_live, an_out_of_memory_kill_is_told_before_the_exit)
         return;
     struct node *n = live_new();
     struct bundle b;
-    bundle_make(n, &b, "c1", "[\"sh\",\"-c\",\"sleep 0.2; tail /dev/zero\"]", false, PRIVATE_PID,
-                ",\"resources\":{\"memory\":{\"limit\":16777216,\"swap\":16777216}},\"devices\":[{"
-                "\"path\":\"/dev/zero\",\"type\":\"c\",\"major\":1,\"minor\":5}]");
+    bundle_make(n, &b, "c1",
+                "[\"sh\",\"-c\",\"sleep 0.2; dd if=/dev/zero of=/dev/null bs=64M count=1\"]", false,
+                PRIVATE_PID, ",\"resources\":{\"memory\":{\"limit\":16777216,\"swap\":16777216}}");
     create_ok(n, &b, "c1", false);
     cr_expect(node_start(n, "c1", "") == STATUS_OK);
-    cr_expect(node_wait(n, "c1", "") == 137);
+    int code = node_wait(n, "c1", "");
+    char buf[512];
+    read_all(n, b.err, buf, sizeof buf, NULL);
+    cr_expect(code == 137, "code %d: %s", code, buf);
     node_events_settle(n);
     cr_expect(node_event(n, "ns /tasks/oom") > 0);
     cr_expect(node_event(n, "ns /tasks/oom") < node_event(n, "ns /tasks/exit"));
