@@ -69,20 +69,28 @@ Test(confine, task_leaves_everything_to_its_children)
     cr_assert_eq(strtoull(text + strlen("CapEff:\t"), NULL, 16), bounding);
 }
 
+// Ends without the sanitizers' last words, which need system calls that are gone. Not marked as
+// what it is, because they speak before a call that does not return, too.
+static void leave(int code)
+{
+    for (;;)
+        syscall(SYS_exit_group, code);
+}
+
 Test(confine, init_has_nothing)
 {
     pid_t pid = fork();
     if (pid == 0) {
         if (confine_init(NULL) < 0)
-            _exit(1);
+            leave(1);
         // Opening a file, making a process, a socket: none of these calls exist any more.
         if (syscall(SYS_openat, AT_FDCWD, "/", O_RDONLY | O_CLOEXEC) != -1 || errno != ENOSYS)
-            _exit(2);
+            leave(2);
         if (syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) != -1 || errno != ENOSYS)
-            _exit(3);
+            leave(3);
         if (syscall(SYS_socket, 1, 1, 0) != -1 || errno != ENOSYS)
-            _exit(4);
-        _exit(0);
+            leave(4);
+        leave(0);
     }
     int status = support_wait(pid);
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%x", status);
