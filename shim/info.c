@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,13 +11,15 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/config.h"
 #include "shim/wire.h"
 
-// Type names as containerd registers them (bare, without a host).
-#define RUNC_OPTIONS  "containerd.runc.v1.Options"
+// Type name as containerd registers it.
 #define FEATURES_TYPE "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
-// Field numbers: containerd api/types/runc/options/oci.proto, api/types/introspection.proto.
-#define OPTIONS_BINARY_NAME 6
+// Field numbers: containerd api/types/runc/options/oci.proto,
+// api/types/runtimeoptions/v1/api.proto, api/types/introspection.proto.
+#define RUNC_BINARY_NAME    6
+#define RUNTIME_CONFIG_BODY 3
 #define INFO_NAME           1
 #define INFO_VERSION        2
 #define INFO_FEATURES       4
@@ -47,17 +51,83 @@ void info_read_input(int fd, struct buf *input)
     }
 }
 
-char *info_wanted_engine(const struct buf *input)
+// The keys of runc's options as a user writes them; only one matters here, but a key that the table
+// lacks would be an error.
+struct toml_options {
+    char *binary_name, *other;
+    bool flag;
+    int64_t id;
+};
+#define TOML_TEXT(key, member)                                                                     \
+    {                                                                                              \
+        key, CONFIG_STRING, offsetof(struct toml_options, member), 0, 0                            \
+    }
+#define TOML_FLAG(key)                                                                             \
+    {                                                                                              \
+        key, CONFIG_BOOL, offsetof(struct toml_options, flag), 0, 0                                \
+    }
+#define TOML_ID(key)                                                                               \
+    {                                                                                              \
+        key, CONFIG_INT, offsetof(struct toml_options, id), 0, 4294967294L                         \
+    }
+static const struct config_key toml_keys[] = {
+    TOML_TEXT("BinaryName", binary_name),
+    TOML_TEXT("Root", other),
+    TOML_TEXT("ShimCgroup", other),
+    TOML_TEXT("CriuImagePath", other),
+    TOML_TEXT("CriuWorkPath", other),
+    TOML_TEXT("CriuPath", other),
+    TOML_FLAG("SystemdCgroup"),
+    TOML_FLAG("NoPivotRoot"),
+    TOML_FLAG("NoNewKeyring"),
+    TOML_ID("IoUid"),
+    TOML_ID("IoGid"),
+};
+
+// The engine named by containerd.runc.v1.Options.
+static char *engine_in_runc_options(const struct wire_field *options)
 {
-    struct wire_field type, value, name;
-    if (!wire_find(input->data, input->len, 1, &type) || type.len != strlen(RUNC_OPTIONS) ||
-        memcmp(type.data, RUNC_OPTIONS, type.len) != 0)
-        return NULL;
-    if (!wire_find(input->data, input->len, 2, &value) ||
-        !wire_find(value.data, value.len, OPTIONS_BINARY_NAME, &name) || name.len == 0 ||
+    struct wire_field name;
+    if (!wire_find(options->data, options->len, RUNC_BINARY_NAME, &name) || name.len == 0 ||
         memchr(name.data, '\0', name.len))
         return NULL;
     return strndup((const char *)name.data, name.len);
+}
+
+// The engine named by runtimeoptions.v1.Options, in which containerd passes the options table of a
+// runtime type that is not runc's as TOML. Somebody else's table names none.
+static char *engine_in_runtime_options(const struct wire_field *options)
+{
+    struct wire_field body;
+    struct toml_options toml = {0};
+    if (!wire_find(options->data, options->len, RUNTIME_CONFIG_BODY, &body))
+        return NULL;
+    (void)config_parse("options", (const char *)body.data, body.len, toml_keys,
+                       ARRAY_SIZE(toml_keys), &toml, NULL);
+    free(toml.other);
+    if (toml.binary_name && !*toml.binary_name) {
+        free(toml.binary_name);
+        toml.binary_name = NULL;
+    }
+    return toml.binary_name;
+}
+
+static bool is_type(const struct wire_field *type, const char *name)
+{
+    return type->len == strlen(name) && memcmp(type->data, name, type->len) == 0;
+}
+
+char *info_wanted_engine(const struct buf *input)
+{
+    struct wire_field type, value;
+    if (!wire_find(input->data, input->len, 1, &type) ||
+        !wire_find(input->data, input->len, 2, &value))
+        return NULL;
+    if (is_type(&type, "containerd.runc.v1.Options"))
+        return engine_in_runc_options(&value);
+    if (is_type(&type, "runtimeoptions.v1.Options"))
+        return engine_in_runtime_options(&value);
+    return NULL;
 }
 
 int info_encode(const struct info *info, struct buf *out)

@@ -12,8 +12,9 @@
 // Reads what there is on `fd` within these limits. Errors end the reading, no more.
 void info_read_input(int fd, struct buf *input);
 
-// The OCI runtime that the options (google.protobuf.Any of containerd.runc.v1.Options; empty or any
-// other type: no wish) name. Returns a malloc'ed string, NULL for none.
+// The OCI runtime that the options name (google.protobuf.Any of containerd.runc.v1.Options, or of
+// runtimeoptions.v1.Options with runc's keys; empty, or of any other type: no wish). Returns a
+// malloc'ed string, NULL for none.
 char *info_wanted_engine(const struct buf *input);
 
 struct info {

@@ -149,9 +149,9 @@ static void copy_message(char *out, size_t size, const char *msg, size_t len)
             break;
         if (chars == 0)
             out[n++] = '?';
-        else if (chars == 1)
-            out[n++] = c < 0x20 || c == 0x7f ? ' ' : (char)c;
-        for (size_t k = 0; chars > 1 && k < chars; k++)
+        else if (c < 0x20 || c == 0x7f)
+            out[n++] = ' ';
+        for (size_t k = 0; k < chars && c >= 0x20 && c != 0x7f; k++)
             out[n++] = msg[i + k];
         i += chars > 1 ? chars : 1;
     }

@@ -48,6 +48,16 @@ Test(info, the_options_name_the_engine)
                              "\x1a\x10"
                              "Engine = 'crun'\n",
                              18));
+    static const char body[] = "\x1a\x29"
+                               "SystemdCgroup = true\nBinaryName = \"youki\"";
+    engine = engine_of("runtimeoptions.v1.Options", body, sizeof body - 1);
+    cr_assert_not_null(engine);
+    cr_expect_str_eq(engine, "youki");
+    free(engine);
+    cr_expect_null(engine_of("runtimeoptions.v1.Options",
+                             "\x1a\x0f"
+                             "BinaryName = \"\"",
+                             17));
     struct buf none;
     buf_init(&none, 16);
     cr_expect_null(info_wanted_engine(&none));
