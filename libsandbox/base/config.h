@@ -1,5 +1,6 @@
 // Configuration files (TOML), read against a table of keys: an unknown key or a wrong type is an
-// error that names file, line and key.
+// error that names file, line and key. Characters beyond ASCII may stand in comments only; a string
+// has them as escapes ("\u00e4").
 #ifndef BASE_CONFIG_H
 #define BASE_CONFIG_H
 

@@ -114,9 +114,12 @@ Test(config, broken_toml_names_the_line)
                                        "\nlisten = \"a",
                                        "\n[runtime",
                                        "\nlisten",
+                                       "\n[%]",
+                                       "\n[[[a]]]",
+                                       "\n[[=",
                                        "\na = 1 b = 2",
                                        "\nlimit = 08",
-                                       "\nx = \xff",
+                                       "\nx = \"\xff\"",
                                        "\nx = [1,",
                                        "\nlimit = 99999999999999999999",
                                        "\nlisten = \"\"\nlisten = \"\""};
@@ -180,6 +183,37 @@ Test(config, dots_in_strings_and_comments_are_free)
     cr_assert_eq(parse(comment, &s, &err), 0, "%s", err.text);
     cr_assert_eq(s.limit, 5);
     done(&s);
+}
+
+Test(config, characters_beyond_ascii)
+{
+    static const char *const good[] = {"# \xc3\xa4 \xe3\x80\x81\nlimit = 1",
+                                       "listen = \"\\u00e4 \\U0001F600\"", "\xef\xbb\xbflimit = 1",
+                                       "listen = \"\"\"\"\"\"\"\" # \xc3\xa4"};
+    static const char *const bad[] = {"\xc3\xa4 = 1",
+                                      "listen = \"\xc3\xa4\"",
+                                      "listen = '\xe2\x80\x99'",
+                                      "limit = 1-\"\xef\xbb\xaf\"",
+                                      "listen = \xc3\xa4",
+                                      "[\xe2\x80\x99]",
+                                      "limit\xc2\xa0= 1",
+                                      "limit = 1\xc3\xa4",
+                                      "listen = \"\"\"a\\\n  \xc3\xa4\"\"\"",
+                                      "listen = \"\"\"\\ \xc3\xa4\"\"\"",
+                                      "listen = '''\xc3\xa4'''"};
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+        struct settings s = {0};
+        struct error err = {0};
+        cr_expect_eq(parse(good[i], &s, &err), 0, "%zu: %s", i, err.text);
+        done(&s);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct settings s = {0};
+        struct error err = {0};
+        cr_expect_eq(parse(bad[i], &s, &err), -1, "%zu", i);
+        cr_expect(strstr(err.text, "beyond ASCII"), "%s", err.text);
+        done(&s);
+    }
 }
 
 Test(config, size_is_limited)
