@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -95,6 +96,29 @@ Test(listen, paths_are_checked)
     cr_assert_eq(rpc_listen_unix("/nonexistent-directory/s", &err), -1);
     cr_assert_eq(err.status, STATUS_NOT_FOUND);
     cr_assert_eq(rpc_connect_unix("/nonexistent-directory/s", &err), -1);
+    cr_assert_eq(err.status, STATUS_UNAVAILABLE);
+}
+
+// Looking at the old socket and making the new one are one step for others.
+Test(listen, waits_for_another_that_is_at_it)
+{
+    _cleanup_close_ int lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cr_assert_eq(flock(lock, LOCK_EX), 0);
+    pid_t child = fork();
+    if (!child) {
+        close(lock);
+        _exit(rpc_listen_unix(path, &err) < 0);
+    }
+    usleep(100000);
+    cr_assert_neq(access(path, F_OK), 0);
+    flock(lock, LOCK_UN);
+    int status = -1;
+    waitpid(child, &status, 0);
+    cr_assert_eq(status, 0);
+
+    _cleanup_close_ int other = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cr_assert_eq(flock(other, LOCK_EX), 0);
+    cr_assert_eq(rpc_listen_unix(path, &err), -1);
     cr_assert_eq(err.status, STATUS_UNAVAILABLE);
 }
 

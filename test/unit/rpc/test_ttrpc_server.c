@@ -604,7 +604,7 @@ Test(ttrpc_server, a_stream_waits_for_its_reader)
     expect_stream("writable;");
     cr_assert_eq(rpc_stream_send(st.stream, (const uint8_t *)"!", 1), 0);
 
-    // All in one turn: the socket takes it with the flush, and the stream is told nevertheless.
+    // The same within one turn of the loop.
     while (!(r = rpc_stream_send(st.stream, chunk, sizeof chunk)))
         ;
     cr_assert_eq(r, -EAGAIN);
