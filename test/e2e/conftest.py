@@ -38,4 +38,4 @@ def pytest_runtest_makereport(item, call):
     report = outcome.get_result()
     if report.failed:
         for name in ("runc-sandboxer.log", "containerd.log"):
-            report.sections.append((name, kuasar.tail(kuasar.LOGS / name, 60)))
+            report.sections.append((name, kuasar.tail(kuasar.LOGS / name, 12)))

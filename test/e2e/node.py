@@ -59,7 +59,7 @@ def crictl(*argv, **more):
 
 
 def crictl_json(*argv, **more):
-    return json.loads(crictl(*argv, "-o", "json", **more).stdout)
+    return json.loads(crictl(argv[0], "-o", "json", *argv[1:], **more).stdout)
 
 
 class Container:
@@ -73,8 +73,12 @@ class Container:
         return self
 
     def exec(self, *argv, check=True, timeout=60, **more):
-        """crictl exec --sync: the exit code is crictl's, standard output and error apart."""
-        return crictl("exec", "-s", self.id, *argv, check=check, timeout=timeout, **more)
+        """crictl exec --sync. crictl prints what came on standard output, a newline, what came on standard error,
+        a newline; the two newlines at the end are taken off here."""
+        result = crictl("exec", "-s", self.id, *argv, check=check, timeout=timeout, **more)
+        if result.stdout.endswith("\n\n"):
+            result.stdout = result.stdout[:-2]
+        return result
 
     def status(self):
         return crictl_json("inspect", self.id)["status"]
@@ -101,6 +105,15 @@ class Container:
 
     def remove(self):
         crictl("rm", self.id)
+
+
+def exit_code(result):
+    """The program's exit code in what Container.exec(check=False) returned."""
+    if result.returncode == 0:
+        return 0
+    match = re.search(r"exited with (\d+)", result.stderr)
+    assert match, f"no exit code in {result.stderr!r}"
+    return int(match.group(1))
 
 
 class Pod:
@@ -205,10 +218,11 @@ class Node:
         name = f"pod-{uuid.uuid4().hex[:8]}"
         logs = self.dir / "logs" / name
         logs.mkdir(parents=True)
+        uid = uuid.uuid4().hex
         config = {
-            "metadata": {"name": name, "namespace": "e2e", "uid": uuid.uuid4().hex, "attempt": 0},
+            "metadata": {"name": name, "namespace": "e2e", "uid": uid, "attempt": 0},
             "log_directory": str(logs),
-            "linux": {},
+            "linux": {"cgroup_parent": f"/kubepods/besteffort/pod{uid}"},  # as a kubelet names it
         }
         merge(config, fields)
         path = self.write(f"{name}.json", config)
