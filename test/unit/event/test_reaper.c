@@ -240,7 +240,7 @@ Test(reaper, exits_are_kept_until_the_last_release)
     cr_assert(run_until(&s.n, 2, 5));
 }
 
-Test(reaper, unclaimed_exits_are_limited_and_the_oldest_goes)
+Test(reaper, unclaimed_exits_are_limited_and_the_oldest_goes, .timeout = 60)
 {
     struct seen s = {0};
     reaper_hold(reaper);
@@ -248,7 +248,9 @@ Test(reaper, unclaimed_exits_are_limited_and_the_oldest_goes)
     run_for(0.1);
     pid_t last = 0, second = 0;
     for (int i = 0; i < REAPER_UNCLAIMED_MAX; i++) {
-        last = child_exits(7);
+        last = vfork(); // thousands of forks take long under a sanitizer
+        if (last == 0)
+            _exit(7);
         second = second ? second : last;
         if (i % 64 == 0)
             run_for(0.001);
@@ -286,12 +288,12 @@ Test(reaper, gets_orphans_as_a_subreaper)
     cr_assert_eq(s.last.code, 9);
 }
 
-Test(reaper, many_children_in_one_storm)
+Test(reaper, many_children_in_one_storm, .timeout = 60)
 {
     struct seen s = {0};
     for (int i = 0; i < 700; i++)
         cr_assert_eq(reaper_watch_new(reaper, child_exits(0), on_exit_info, &s), 0);
-    cr_assert(run_until(&s.n, 700, 15));
+    cr_assert(run_until(&s.n, 700, 40));
 }
 
 Test(reaper, children_that_ended_before_it_existed)
