@@ -13,10 +13,13 @@
 
 struct ttrpc_client;
 
-// Called once from the loop: err == NULL on success, `data` is valid during the call.
+// Called once from the loop: err == NULL on success, `data` is valid during the call. It may make
+// calls, forget others and free the client.
 typedef void (*ttrpc_reply_fn)(const uint8_t *data, size_t len, const struct error *err, void *arg);
 
-// `path` is copied. `closed` (may be NULL) is called whenever an established connection ends.
+// `path` is copied. `closed` (may be NULL) is called whenever an established connection ends, after
+// its calls have failed; not by ttrpc_client_free. NULL without memory or with a path over 107
+// bytes.
 struct ttrpc_client *ttrpc_client_new(struct ev_loop *loop, const char *path,
                                       void (*closed)(void *arg), void *arg);
 // Open calls fail with CANCELLED, from inside this call. Accepts NULL. Returns NULL.

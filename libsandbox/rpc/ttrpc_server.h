@@ -44,7 +44,7 @@ struct ttrpc_server *ttrpc_server_free(struct ttrpc_server *s);
 // (rpc_stream_take) or refuses it (rpc_stream_fail) before it returns; a stream that it did neither
 // with is failed with UNIMPLEMENTED. A taken stream is over, and its pointer dead, when
 //  - `closed` has been called: both sides have ended, the deadline has passed, the peer is gone or
-//    broke the protocol (err says which; NULL after a proper end), or
+//    broke the protocol (err says which; NULL after a proper end); do not end it there, or
 //  - rpc_stream_fail, rpc_stream_drop, or an rpc_stream_end that returned true has been called.
 //  Then
 //    `closed` is not called.
