@@ -30,6 +30,8 @@ struct task_server {
     const struct rpc_service *service_list[4];
     LIST_HEAD(pods_ends, pods_end) ends;
     bool draining, drain_called;
+    ev_timer flush; // draining: the last events
+    int flushes;
     void (*drained)(void *arg);
     void *drained_arg;
 };

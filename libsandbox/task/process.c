@@ -11,6 +11,7 @@
 #include "api/events.pb-c.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "task/record.h"
 
 static const char *const state_names[] = {
     [PROCESS_NEW] = "new",         [PROCESS_CREATED] = "created", [PROCESS_STARTING] = "starting",
@@ -192,6 +193,14 @@ static void init_stopped(struct task *t)
         done.fn(done.arg, NULL);
 }
 
+// So that a successor does not report this exit once more.
+static void update_record(struct task *t)
+{
+    struct error err = {0};
+    if (t->recorded && t->stored && task_record_store(t, &err) < 0)
+        log_warn("%s", err.text);
+}
+
 static void process_stop(struct task_process *p, bool publish)
 {
     struct task *t = task_ref(p->task);
@@ -200,6 +209,7 @@ static void process_stop(struct task_process *p, bool publish)
     task_process_move(p, PROCESS_STOPPED);
     if (publish)
         publish_exit(p);
+    update_record(t);
     task_stdio_exited(p->io);
     waits_end(p);
     if (is_init(p)) {

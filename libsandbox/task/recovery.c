@@ -22,6 +22,8 @@
 
 // Containers that are cleaned at a time.
 #define RECOVERY_PARALLEL 16
+// How long the server keeps containerd waiting for it; what takes longer goes on beside its work.
+#define RECOVERY_SECONDS 5.0
 // Exit code of a process that lost its server: it was killed.
 #define RECOVERY_EXIT_CODE 137
 
@@ -39,6 +41,7 @@ struct task_recovery {
     void (*done)(void *arg);
     void *arg;
     ev_timer begin; // so that done never comes from inside task_server_recover
+    ev_timer late;  // RECOVERY_SECONDS
 };
 
 static void leftover_free(struct leftover *l)
@@ -98,12 +101,24 @@ static void advance(struct task_recovery *r)
     r->advancing = false;
     if (r->running || !STAILQ_EMPTY(&r->todo))
         return;
-    void (*done)(void *) = r->done;
-    void *arg = r->arg;
     if (r->cleaned || r->failed)
         log_info("recovery: %zu containers of a dead server ended, %zu not", r->cleaned, r->failed);
+    void (*done)(void *) = r->done;
+    void *arg = r->arg;
     r->server->recovery = task_recovery_free(r);
-    done(arg);
+    if (done)
+        done(arg);
+}
+
+static void on_late(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    struct task_recovery *r = container_of(w, struct task_recovery, late);
+    void (*done)(void *) = r->done;
+    ev_timer_stop(loop, w);
+    log_warn("recovery: containers of a dead server resist; the server starts beside them");
+    r->done = NULL;
+    if (done)
+        done(r->arg);
 }
 
 // ---- reading the records --------------------------------------------------------------------
@@ -255,8 +270,10 @@ int task_server_recover(struct task_server *s, void (*done)(void *arg), void *ar
     r->arg = arg;
     STAILQ_INIT(&r->todo);
     ev_timer_init(&r->begin, begin, 0, 0);
+    ev_timer_init(&r->late, on_late, RECOVERY_SECONDS, 0);
     s->recovery = r;
     ev_timer_start(s->loop, &r->begin);
+    ev_timer_start(s->loop, &r->late);
     return 0;
 }
 
@@ -265,6 +282,7 @@ struct task_recovery *task_recovery_free(struct task_recovery *r)
     if (!r)
         return NULL;
     ev_timer_stop(r->server->loop, &r->begin);
+    ev_timer_stop(r->server->loop, &r->late);
     while (!STAILQ_EMPTY(&r->todo)) {
         struct leftover *l = STAILQ_FIRST(&r->todo);
         STAILQ_REMOVE_HEAD(&r->todo, link);

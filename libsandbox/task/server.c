@@ -17,6 +17,12 @@
 #include "task/internal.h"
 #include "task/recovery.h"
 
+// How long a server that ends waits for containerd to take its last events.
+#define FLUSH_SECONDS 1.0
+#define FLUSH_STEP    0.02
+
+static void on_flush(struct ev_loop *loop, ev_timer *w, int revents);
+
 static char *dup_or(const char *text, const char *otherwise)
 {
     return strdup(text && text[0] ? text : otherwise);
@@ -81,6 +87,7 @@ struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
     LIST_INIT(&s->ends);
     LIST_INIT(&s->stdio.orphans);
     s->stdio.loop = loop;
+    ev_timer_init(&s->flush, on_flush, 0, FLUSH_STEP);
     int r = copy_config(s, config);
     if (r == 0)
         r = make_dirs(s);
@@ -105,10 +112,8 @@ int task_server_listen(struct task_server *s, const char *path, struct error *er
     if (fd < 0)
         return -1;
     s->rpc = ttrpc_server_new(s->loop, fd, s->service_list);
-    if (!s->rpc) {
-        close(fd);
+    if (!s->rpc) // which has closed fd
         return error_errno(err, ENOMEM, "%s", path);
-    }
     return 0;
 }
 
@@ -117,12 +122,32 @@ size_t task_server_count(const struct task_server *s)
     return map_size(s->tasks);
 }
 
+// The last events (TaskDelete) get a moment to reach containerd.
+static void on_flush(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    struct task_server *s = container_of(w, struct task_server, flush);
+    if (task_events_pending(s->events) && --s->flushes > 0)
+        return;
+    ev_timer_stop(loop, w);
+    s->drained(s->drained_arg);
+}
+
+static void answers_sent(void *arg)
+{
+    struct task_server *s = arg;
+    s->flushes = FLUSH_SECONDS / FLUSH_STEP;
+    ev_timer_start(s->loop, &s->flush);
+}
+
 void task_server_check_drained(struct task_server *s)
 {
     if (!s->draining || s->drain_called || map_size(s->tasks))
         return;
     s->drain_called = true;
-    ttrpc_server_drain(s->rpc, s->drained, s->drained_arg);
+    if (s->rpc)
+        ttrpc_server_drain(s->rpc, answers_sent, s);
+    else
+        s->drained(s->drained_arg);
 }
 
 void task_server_drain(struct task_server *s, void (*drained)(void *arg), void *arg)
@@ -148,6 +173,7 @@ struct task_server *task_server_free(struct task_server *s)
     if (!s)
         return NULL;
     s->recovery = task_recovery_free(s->recovery);
+    ev_timer_stop(s->loop, &s->flush);
     task_pods_done(s);
     if (s->tasks)
         map_each(s->tasks, free_task, s->tasks);

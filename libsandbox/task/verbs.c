@@ -220,6 +220,12 @@ static void exec_started(void *arg, const struct error *err)
     task_op_end(op, NULL);
 }
 
+static bool takes_execs(const struct task *t)
+{
+    return (t->init.state == PROCESS_RUNNING || t->init.state == PROCESS_CREATED) &&
+           !t->init.exit_seen && !t->paused;
+}
+
 static void exec_start_run(struct task_op *op)
 {
     struct task_process *p = op->process;
@@ -230,8 +236,8 @@ static void exec_start_run(struct task_op *op)
         return;
     }
     task_process_move(p, PROCESS_STARTING);
-    if (t->init.state != PROCESS_RUNNING || t->init.exit_seen || t->paused) {
-        error_set(&err, STATUS_FAILED_PRECONDITION, "container %s is %s, not running", t->id,
+    if (!takes_execs(t)) {
+        error_set(&err, STATUS_FAILED_PRECONDITION, "container %s is %s", t->id,
                   t->paused           ? "paused"
                   : t->init.exit_seen ? "stopped"
                                       : process_state_name(t->init.state));

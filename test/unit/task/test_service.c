@@ -1,0 +1,580 @@
+// The Task service over a kind of task that does what the test says: what containerd sees while
+// operations hang, fail, are cancelled, and while processes end at bad moments.
+#include "support.h"
+
+#include <signal.h>
+
+#include "oci/pod.h"
+
+// ---- the fake kind ----------------------------------------------------------------------------
+
+static struct fake {
+    const char *slow_create; // id whose create is held
+    bool slow_start, slow_exec, fail_exec, fail_remove, kill_is_late;
+    struct task_done held;
+    unsigned removed, cancelled, next_pid;
+} fake;
+
+static void done_ok(struct task_done done)
+{
+    done.fn(done.arg, NULL);
+}
+
+static void done_fail(struct task_done done, enum status status)
+{
+    struct error err = {0};
+    error_set(&err, status, "fake error");
+    done.fn(done.arg, &err);
+}
+
+static int fake_open(struct task *t, const Google__Any *options, json_object *spec,
+                     struct error *err)
+{
+    t->engine = &fake;
+    return 0;
+}
+
+static json_object *fake_describe(const struct task *t)
+{
+    return json_object_new_object();
+}
+
+static int fake_adopt(struct task *t, json_object *described, struct error *err)
+{
+    t->engine = &fake;
+    return 0;
+}
+
+static void fake_close(struct task *t)
+{
+    t->engine = NULL;
+}
+
+static void fake_create(struct task *t, struct task_done done)
+{
+    t->init.pid.pid = (pid_t)(100000 + fake.next_pid++);
+    if (fake.slow_create && strcmp(t->id, fake.slow_create) == 0)
+        fake.held = done;
+    else
+        done_ok(done);
+}
+
+static void fake_start(struct task *t, struct task_done done)
+{
+    if (fake.slow_start)
+        fake.held = done;
+    else
+        done_ok(done);
+}
+
+static void fake_exec_start(struct task_process *p, struct task_done done)
+{
+    p->pid.pid = (pid_t)(200000 + fake.next_pid++);
+    if (fake.slow_exec)
+        fake.held = done;
+    else if (fake.fail_exec)
+        done_fail(done, STATUS_UNKNOWN);
+    else
+        done_ok(done);
+}
+
+static void fake_cancel(struct task_process *p)
+{
+    struct task_done held = fake.held;
+    fake.cancelled++;
+    fake.held = (struct task_done){0};
+    if (held.fn)
+        done_fail(held, STATUS_CANCELLED);
+}
+
+static void fake_exit(struct task_process *p, uint32_t code)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    task_process_exited(p, code, &now);
+}
+
+static void fake_remove(struct task *t, struct task_done done)
+{
+    fake.removed++;
+    if (fake.fail_remove)
+        done_fail(done, STATUS_INTERNAL);
+    else
+        done_ok(done);
+}
+
+static void fake_reap(struct task *t)
+{
+}
+
+static void fake_kill(struct task_process *p, int sig, bool all, struct task_done done)
+{
+    if (sig == SIGKILL && !fake.kill_is_late)
+        fake_exit(p, 137);
+    done_ok(done);
+}
+
+static void fake_pids(struct task *t, struct task_pids_done done)
+{
+    done.fn(done.arg, NULL, 0, NULL);
+}
+
+static void fake_stats(struct task *t, struct task_stats_done done)
+{
+    struct error err = {0};
+    error_set(&err, STATUS_NOT_FOUND, "no numbers");
+    done.fn(done.arg, NULL, &err);
+}
+
+static void fake_update(struct task *t, const void *resources, size_t len, struct task_done done)
+{
+    done_ok(done);
+}
+
+static void fake_pause(struct task *t, struct task_done done)
+{
+    done_ok(done);
+}
+
+static void fake_release(struct task_process *p)
+{
+}
+
+static const struct task_ops fake_ops = {
+    .name = "fake",
+    .open = fake_open,
+    .describe = fake_describe,
+    .adopt = fake_adopt,
+    .close = fake_close,
+    .create = fake_create,
+    .start = fake_start,
+    .exec_start = fake_exec_start,
+    .cancel = fake_cancel,
+    .remove = fake_remove,
+    .reap = fake_reap,
+    .kill = fake_kill,
+    .pids = fake_pids,
+    .stats = fake_stats,
+    .update = fake_update,
+    .pause = fake_pause,
+    .resume = fake_pause,
+    .release = fake_release,
+};
+
+// ---- helpers ----------------------------------------------------------------------------------
+
+static void make_bundle(struct node *n, const char *id, const char *sandbox, char bundle[128])
+{
+    char spec[1024];
+    snprintf(bundle, 128, "%s/b-%s", n->dir, id);
+    mkdir(bundle, 0700);
+    snprintf(
+        spec, sizeof spec,
+        "{\"process\":{\"args\":[\"x\"],\"cwd\":\"/\"},\"root\":{\"path\":\"rootfs\"},"
+        "\"mounts\":[],\"linux\":{\"namespaces\":[{\"type\":\"pid\"}]},\"annotations\":{%s%s%s}}",
+        sandbox ? "\"io.kubernetes.cri.sandbox-id\":\"" : "", sandbox ? sandbox : "",
+        sandbox ? "\"" : "");
+    write_text(spec, "%s/config.json", bundle);
+}
+
+static void make_pod(struct node *n, const char *sandbox)
+{
+    char dir[128];
+    const struct pod pod = {.id = (char *)sandbox};
+    struct error err = {0};
+    snprintf(dir, sizeof dir, "%s/sandboxes/%s", n->dir, sandbox);
+    file_mkdir_all(dir, 0700);
+    cr_assert(pod_store(&pod, dir, &err) == 0, "%s", err.text);
+}
+
+static void send_create(struct node *n, const char *id, const char *sandbox, double timeout,
+                        struct answer *a)
+{
+    Task__CreateTaskRequest r = TASK__CREATE_TASK_REQUEST__INIT;
+    char bundle[128];
+    make_bundle(n, id, sandbox, bundle);
+    r.id = (char *)id;
+    r.bundle = bundle;
+    node_send_on(n, n->client, SERVICE_TASK_V3, "Create", &r,
+                 &task__create_task_response__descriptor, timeout, a);
+}
+
+static enum status create(struct node *n, const char *id, const char *sandbox)
+{
+    struct answer a;
+    send_create(n, id, sandbox, 0, &a);
+    node_await(n, &a, "Create");
+    answer_done(&a);
+    return a.err.status;
+}
+
+static enum status exec_add(struct node *n, const char *id, const char *exec_id)
+{
+    Task__ExecProcessRequest r = TASK__EXEC_PROCESS_REQUEST__INIT;
+    Google__Any any;
+    const char *process = "{\"args\":[\"x\"],\"cwd\":\"/\"}";
+    any_set(&any, ANY_OCI_PROCESS, process, strlen(process));
+    r.id = (char *)id;
+    r.exec_id = (char *)exec_id;
+    r.spec = &any;
+    enum status s = node_call(n, "Exec", &r, EMPTY, NULL);
+    any_clear(&any);
+    return s;
+}
+
+static struct node *fake_node(void)
+{
+    fake = (struct fake){0};
+    return node_new(&fake_ops);
+}
+
+static struct task *task_of(struct node *n, const char *id)
+{
+    struct task *t = task_find(n->server, "ns", id);
+    cr_assert(t);
+    return t;
+}
+
+// ---- tests ------------------------------------------------------------------------------------
+
+Test(service, a_hanging_create_holds_up_nobody_and_can_be_cancelled)
+{
+    struct node *n = fake_node();
+    struct answer slow;
+    char path[160];
+    fake.slow_create = "slow";
+    send_create(n, "slow", NULL, 0.7, &slow);
+    cr_expect(create(n, "c2", NULL) == STATUS_OK);
+    cr_expect(node_start(n, "c2", "") == STATUS_OK);
+    cr_expect(create(n, "slow", NULL) == STATUS_ALREADY_EXISTS);
+    cr_expect(node_state(n, "slow", "") == TASK__STATUS__CREATED, "State answers meanwhile");
+    cr_expect(node_kill(n, "c2", "", SIGKILL) == STATUS_OK);
+    cr_expect(node_wait(n, "c2", "") == 137);
+    cr_expect(node_delete(n, "c2", "", NULL) == STATUS_OK);
+    cr_expect(!slow.over);
+    snprintf(path, sizeof path, "%s/tasks/ns/slow.json", n->dir);
+    cr_expect(access(path, F_OK) == 0, "the record comes before the runtime");
+    node_await(n, &slow, "Create");
+    cr_expect(slow.err.status == STATUS_DEADLINE_EXCEEDED);
+    node_run(n, 0.1);
+    cr_expect(fake.cancelled == 1);
+    cr_expect(fake.removed == 2);
+    cr_expect(node_state(n, "slow", "") == -STATUS_NOT_FOUND);
+    cr_expect(access(path, F_OK) < 0);
+    node_events_settle(n);
+    cr_expect(node_event_count(n, "ns /tasks/create") == 1);
+    cr_expect(node_event_count(n, "ns /tasks/exit") == 1, "nothing of the cancelled one is told");
+    cr_expect(create(n, "slow2", NULL) == STATUS_OK);
+    node_free(n);
+}
+
+Test(service, an_exit_during_start_is_told_after_the_start)
+{
+    struct node *n = fake_node();
+    struct answer start, wait;
+    Task__StartRequest r = TASK__START_REQUEST__INIT;
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    fake.slow_start = true;
+    r.id = (char *)"c1";
+    node_wait_send(n, "c1", "", &wait);
+    node_send(n, "Start", &r, &task__start_response__descriptor, &start);
+    node_run(n, 0.1);
+    fake_exit(&task_of(n, "c1")->init, 5);
+    node_run(n, 0.1);
+    cr_expect(!wait.over);
+    done_ok(fake.held);
+    cr_expect(node_wait_code(n, &wait) == 5);
+    node_await(n, &start, "Start");
+    cr_expect(start.err.status == STATUS_OK);
+    answer_done(&start);
+    node_events_settle(n);
+    cr_expect(node_event(n, "ns /tasks/start") >= 0);
+    cr_expect(node_event(n, "ns /tasks/start") < node_event(n, "ns /tasks/exit c1 c1 5"));
+    node_free(n);
+}
+
+Test(service, a_failed_start_ends_the_process_and_its_waits)
+{
+    struct node *n = fake_node();
+    struct answer start, wait;
+    Task__StartRequest r = TASK__START_REQUEST__INIT;
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    fake.slow_start = true;
+    r.id = (char *)"c1";
+    node_wait_send(n, "c1", "", &wait);
+    node_send(n, "Start", &r, &task__start_response__descriptor, &start);
+    node_run(n, 0.1);
+    done_fail(fake.held, STATUS_UNKNOWN);
+    node_await(n, &start, "Start");
+    cr_expect(start.err.status == STATUS_UNKNOWN);
+    cr_expect(node_wait_code(n, &wait) == 137);
+    cr_expect(node_state(n, "c1", "") == TASK__STATUS__STOPPED);
+    cr_expect(node_start(n, "c1", "") == STATUS_FAILED_PRECONDITION);
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    node_free(n);
+}
+
+Test(service, waits_are_many_bounded_and_may_be_abandoned)
+{
+    struct node *n = fake_node();
+    static struct answer waits[TASK_WAITERS_MAX + 1];
+    struct error err = {0};
+    Task__WaitRequest r = TASK__WAIT_REQUEST__INIT;
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    struct ttrpc_client *other = ttrpc_client_new(n->loop, n->sock, NULL, NULL);
+    r.id = (char *)"c1";
+    for (int i = 0; i < 5; i++)
+        node_send_on(n, other, SERVICE_TASK_V2, "Wait", &r, &task__wait_response__descriptor, 0,
+                     &waits[i]);
+    node_run(n, 0.1);
+    cr_expect(task_of(n, "c1")->init.n_waiters == 5);
+    ttrpc_client_free(other);
+    node_run(n, 0.1);
+    cr_expect(task_of(n, "c1")->init.n_waiters == 0, "a lost connection leaves no waiter");
+    struct ttrpc_client *clients[2];
+    for (int c = 0; c < 2; c++)
+        clients[c] = ttrpc_client_new(n->loop, n->sock, NULL, NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(waits); i++)
+        node_send_on(n, clients[i % 2], SERVICE_TASK_V3, "Wait", &r,
+                     &task__wait_response__descriptor, 0, &waits[i]);
+    node_run(n, 0.3);
+    size_t refused = 0, ended = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(waits); i++)
+        refused += waits[i].over && waits[i].err.status == STATUS_RESOURCE_EXHAUSTED;
+    cr_expect(refused == 1, "%zu", refused);
+    cr_expect(node_kill(n, "c1", "", SIGKILL) == STATUS_OK);
+    node_run(n, 0.3);
+    for (size_t i = 0; i < ARRAY_SIZE(waits); i++) {
+        ended += waits[i].over && waits[i].msg;
+        answer_done(&waits[i]);
+    }
+    cr_expect(ended == TASK_WAITERS_MAX, "%zu", ended);
+    for (int c = 0; c < 2; c++)
+        ttrpc_client_free(clients[c]);
+    (void)err;
+    node_free(n);
+}
+
+Test(service, an_exec_in_flight_ends_with_init)
+{
+    struct node *n = fake_node();
+    struct answer start, wait;
+    Task__StartRequest r = TASK__START_REQUEST__INIT;
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    cr_expect(exec_add(n, "c1", "x1") == STATUS_OK);
+    cr_expect(exec_add(n, "c1", "x2") == STATUS_OK);
+    cr_expect(node_start(n, "c1", "x1") == STATUS_OK);
+    fake.slow_exec = true;
+    r.id = (char *)"c1";
+    r.exec_id = (char *)"x2";
+    node_send(n, "Start", &r, &task__start_response__descriptor, &start);
+    node_wait_send(n, "c1", "x2", &wait);
+    node_run(n, 0.1);
+    cr_expect(node_delete(n, "c1", "x2", NULL) == STATUS_FAILED_PRECONDITION);
+    cr_expect(node_kill(n, "c1", "", SIGKILL) == STATUS_OK);
+    node_await(n, &start, "Start");
+    cr_expect(start.err.status == STATUS_CANCELLED);
+    cr_expect(node_wait_code(n, &wait) == 255);
+    cr_expect(node_wait(n, "c1", "x1") == 137);
+    cr_expect(node_wait(n, "c1", "") == 137);
+    cr_expect(exec_add(n, "c1", "x3") == STATUS_FAILED_PRECONDITION);
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    node_events_settle(n);
+    cr_expect(node_event(n, "ns /tasks/exit c1 x1 137") <
+              node_event(n, "ns /tasks/exit c1 c1 137"));
+    cr_expect(node_event_count(n, "ns /tasks/exit") == 2);
+    node_free(n);
+}
+
+Test(service, init_is_reported_although_an_exec_resists)
+{
+    struct node *n = fake_node();
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    cr_expect(exec_add(n, "c1", "x1") == STATUS_OK);
+    cr_expect(node_start(n, "c1", "x1") == STATUS_OK);
+    fake.kill_is_late = true;
+    fake_exit(&task_of(n, "c1")->init, 3);
+    cr_expect(node_state(n, "c1", "") == TASK__STATUS__RUNNING);
+    cr_expect(node_wait(n, "c1", "") == 3);
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    node_free(n);
+}
+
+Test(service, finished_execs_make_room)
+{
+    struct node *n = fake_node();
+    char exec_id[16];
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    for (int i = 0; i < TASK_EXECS_MAX; i++) {
+        snprintf(exec_id, sizeof exec_id, "x%d", i);
+        cr_assert(exec_add(n, "c1", exec_id) == STATUS_OK);
+    }
+    cr_expect(exec_add(n, "c1", "more") == STATUS_RESOURCE_EXHAUSTED);
+    cr_expect(node_start(n, "c1", "x7") == STATUS_OK);
+    cr_expect(node_kill(n, "c1", "x7", SIGKILL) == STATUS_OK);
+    cr_expect(node_wait(n, "c1", "x7") == 137);
+    cr_expect(exec_add(n, "c1", "more") == STATUS_OK);
+    cr_expect(node_state(n, "c1", "x7") == -STATUS_NOT_FOUND);
+    node_free(n);
+}
+
+Test(service, a_failed_delete_can_be_repeated)
+{
+    struct node *n = fake_node();
+    char path[160];
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    cr_expect(node_kill(n, "c1", "", SIGKILL) == STATUS_OK);
+    fake.fail_remove = true;
+    log_setup("test", LOG_LEVEL_ERROR);
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_INTERNAL);
+    snprintf(path, sizeof path, "%s/tasks/ns/c1.json", n->dir);
+    cr_expect(access(path, F_OK) == 0, "the record stays");
+    fake.fail_remove = false;
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    cr_expect(access(path, F_OK) < 0);
+    node_free(n);
+}
+
+Test(service, ids_are_checked_at_the_door)
+{
+    static const char *const bad[] = {"",
+                                      ".",
+                                      "..",
+                                      "a/b",
+                                      "../c1",
+                                      "a b",
+                                      "-x",
+                                      "a\n",
+                                      "0123456789012345678901234567890123456789"
+                                      "0123456789012345678901234567890123456789"};
+    struct node *n = fake_node();
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        Task__CreateTaskRequest r = TASK__CREATE_TASK_REQUEST__INIT;
+        r.id = (char *)bad[i];
+        r.bundle = (char *)"/tmp";
+        cr_expect(node_call(n, "Create", &r, &task__create_task_response__descriptor, NULL) ==
+                      STATUS_INVALID_ARGUMENT,
+                  "id '%s'", bad[i]);
+        cr_expect(node_state(n, bad[i], "") == -STATUS_INVALID_ARGUMENT, "id '%s'", bad[i]);
+        cr_expect(exec_add(n, "c1", bad[i]) == STATUS_INVALID_ARGUMENT, "exec '%s'", bad[i]);
+    }
+    node_free(n);
+}
+
+Test(service, without_a_namespace_nothing_is_served)
+{
+    struct node *n = fake_node();
+    struct answer a = {.type = &task__connect_response__descriptor};
+    struct error err = {0};
+    cr_assert(ttrpc_client_call(n->client, SERVICE_TASK_V3, "Connect", NULL, 0, 0, NULL,
+                                answer_come, &a, &err));
+    node_await(n, &a, "Connect");
+    cr_expect(a.err.status == STATUS_INVALID_ARGUMENT);
+    cr_expect(strstr(a.err.text, "containerd-namespace-ttrpc"), "%s", a.err.text);
+    node_free(n);
+}
+
+Test(service, unknown_containers)
+{
+    struct node *n = fake_node();
+    struct answer a;
+    Task__ConnectRequest connect = TASK__CONNECT_REQUEST__INIT;
+    Task__PidsRequest pids = TASK__PIDS_REQUEST__INIT;
+    Task__ShutdownRequest shutdown = TASK__SHUTDOWN_REQUEST__INIT;
+    Task__CheckpointTaskRequest checkpoint = TASK__CHECKPOINT_TASK_REQUEST__INIT;
+    connect.id = pids.id = shutdown.id = checkpoint.id = (char *)"nobody";
+    cr_expect(node_call(n, "Connect", &connect, &task__connect_response__descriptor, &a) ==
+              STATUS_OK);
+    cr_expect(((Task__ConnectResponse *)a.msg)->task_pid == 0);
+    cr_expect(((Task__ConnectResponse *)a.msg)->shim_pid == (uint32_t)getpid());
+    answer_done(&a);
+    cr_expect(node_call(n, "Pids", &pids, &task__pids_response__descriptor, NULL) ==
+              STATUS_NOT_FOUND);
+    cr_expect(node_call(n, "Shutdown", &shutdown, EMPTY, NULL) == STATUS_OK);
+    cr_expect(node_call(n, "Checkpoint", &checkpoint, EMPTY, NULL) == STATUS_UNIMPLEMENTED);
+    cr_expect(node_start(n, "nobody", "") == STATUS_NOT_FOUND);
+    cr_expect(node_kill(n, "nobody", "", 9) == STATUS_NOT_FOUND);
+    cr_expect(node_delete(n, "nobody", "", NULL) == STATUS_NOT_FOUND);
+    node_free(n);
+}
+
+Test(service, a_container_of_an_unknown_sandbox_is_refused_with_its_name)
+{
+    struct node *n = fake_node();
+    struct answer a;
+    send_create(n, "c1", "pod7", 0, &a);
+    node_await(n, &a, "Create");
+    cr_expect(a.err.status == STATUS_FAILED_PRECONDITION);
+    cr_expect(strstr(a.err.text, "pod7"), "%s", a.err.text);
+    make_pod(n, "pod7");
+    cr_expect(create(n, "c1", "pod7") == STATUS_OK);
+    node_free(n);
+}
+
+Test(service, the_end_of_a_sandbox_ends_its_containers_and_no_others)
+{
+    struct node *n = fake_node();
+    struct answer w1, w2, slow, end;
+    Internal__EndRequest r = INTERNAL__END_REQUEST__INIT;
+    make_pod(n, "pod1");
+    make_pod(n, "pod2");
+    cr_expect(create(n, "a", "pod1") == STATUS_OK);
+    cr_expect(create(n, "b", "pod1") == STATUS_OK);
+    cr_expect(create(n, "c", "pod2") == STATUS_OK);
+    cr_expect(node_start(n, "a", "") == STATUS_OK);
+    cr_expect(node_start(n, "c", "") == STATUS_OK);
+    fake.slow_create = "slow";
+    send_create(n, "slow", "pod1", 0, &slow);
+    node_wait_send(n, "a", "", &w1);
+    node_wait_send(n, "c", "", &w2);
+    node_run(n, 0.1);
+    r.sandbox_id = (char *)"pod1";
+    r.exit_status = 255;
+    node_send_on(n, n->client, SERVICE_PODS, "End", &r, &internal__end_response__descriptor, 0,
+                 &end);
+    node_await(n, &end, "End");
+    cr_expect(end.err.status == STATUS_OK, "%s", end.err.text);
+    cr_expect(((Internal__EndResponse *)end.msg)->tasks == 3);
+    answer_done(&end);
+    cr_expect(node_wait_code(n, &w1) == 255);
+    cr_expect(!w2.over);
+    node_await(n, &slow, "Create");
+    cr_expect(slow.err.status == STATUS_CANCELLED);
+    cr_expect(node_state(n, "b", "") == TASK__STATUS__STOPPED);
+    cr_expect(node_state(n, "c", "") == TASK__STATUS__RUNNING);
+    cr_expect(node_delete(n, "a", "", NULL) == STATUS_OK);
+    r.sandbox_id = (char *)"pod3";
+    node_send_on(n, n->client, SERVICE_PODS, "End", &r, &internal__end_response__descriptor, 0,
+                 &end);
+    node_await(n, &end, "End");
+    cr_expect(((Internal__EndResponse *)end.msg)->tasks == 0);
+    answer_done(&end);
+    node_kill(n, "c", "", SIGKILL);
+    node_wait_code(n, &w2);
+    node_free(n);
+}
+
+static void flag(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+Test(service, a_draining_server_takes_nothing_new_and_ends_with_its_last_container)
+{
+    struct node *n = fake_node();
+    bool drained = false;
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    task_server_drain(n->server, flag, &drained);
+    node_run(n, 0.1);
+    cr_expect(!drained);
+    cr_expect(create(n, "c2", NULL) == STATUS_UNAVAILABLE);
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    cr_expect(node_run_until(n, &drained, 3));
+    cr_expect(node_event(n, "ns /tasks/delete") >= 0);
+    node_free(n);
+}
