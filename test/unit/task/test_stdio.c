@@ -1,0 +1,217 @@
+// FIFOs, log files, refusals. (Terminals: test_runtime_live.c and test_console.c.)
+#include "support.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+struct place {
+    char dir[64], path[3][96];
+    struct ev_loop *loop;
+    struct stdio_host host;
+};
+
+static void place_init(struct place *p)
+{
+    char console[96];
+    static const char *const names[] = {"in", "out", "err"};
+    strcpy(p->dir, "/tmp/task-test.XXXXXX");
+    cr_assert(mkdtemp(p->dir));
+    p->loop = ev_loop_new(EVFLAG_AUTO);
+    snprintf(console, sizeof console, "%s/console", p->dir);
+    cr_assert(stdio_host_init(&p->host, p->loop, console) == 0);
+    for (int i = 0; i < 3; i++) {
+        snprintf(p->path[i], sizeof p->path[i], "%s/%s", p->dir, names[i]);
+        cr_assert(mkfifo(p->path[i], 0700) == 0);
+    }
+}
+
+static void place_done(struct place *p)
+{
+    stdio_host_done(&p->host);
+    ev_loop_destroy(p->loop);
+    cr_assert(file_remove_tree_at(AT_FDCWD, p->dir) == 0);
+}
+
+static struct task_stdio *open_all(struct place *p, int given[3])
+{
+    struct error err = {0};
+    const struct stdio_spec spec = {
+        .in = p->path[0], .out = p->path[1], .err = p->path[2], .uid = (uid_t)-1};
+    struct task_stdio *io = task_stdio_open(&p->host, &spec, &err);
+    cr_assert(io, "%s", err.text);
+    task_stdio_fds(io, given);
+    for (int i = 0; i < 3; i++) {
+        cr_expect((fcntl(given[i], F_GETFL) & O_NONBLOCK) == 0, "the process gets blocking ends");
+        given[i] = fcntl(given[i], F_DUPFD_CLOEXEC, 3); // "the process"
+    }
+    cr_expect(task_stdio_attach(io, &err) == 0);
+    return io;
+}
+
+static void close_all(int fds[3])
+{
+    for (int i = 0; i < 3; i++)
+        close_fd(&fds[i]);
+}
+
+Test(stdio, a_reader_that_comes_late_finds_every_byte_and_the_end)
+{
+    struct place p;
+    int fds[3];
+    char buf[64];
+    place_init(&p);
+    struct task_stdio *io = open_all(&p, fds);
+    cr_expect(write(fds[1], "before", 6) == 6, "nobody reads, and no EPIPE");
+    int reader = open(p.path[1], O_RDONLY | O_NONBLOCK);
+    cr_expect(read(reader, buf, 3) == 3);
+    close(reader); // containerd goes away
+    cr_expect(write(fds[1], "after", 5) == 5);
+    close_all(fds);
+    task_stdio_exited(io);
+    reader = open(p.path[1], O_RDONLY | O_NONBLOCK);
+    cr_expect(read(reader, buf, sizeof buf) == 8);
+    cr_expect(memcmp(buf, "oreafter", 8) == 0);
+    cr_expect(read(reader, buf, sizeof buf) == 0, "our handle does not hide the end");
+    close(reader);
+    task_stdio_free(io);
+    place_done(&p);
+}
+
+static void *blocking_reader(void *arg)
+{
+    static char buf[64];
+    int fd = open(arg, O_RDONLY); // blocks: nobody writes any more
+    ssize_t n = read(fd, buf, sizeof buf - 1);
+    buf[n > 0 ? n : 0] = '\0';
+    close(fd);
+    return buf;
+}
+
+Test(stdio, a_reader_that_blocks_in_open_is_let_through)
+{
+    struct place p;
+    int fds[3];
+    pthread_t thread;
+    void *got;
+    place_init(&p);
+    struct task_stdio *io = open_all(&p, fds);
+    cr_expect(write(fds[1], "bytes", 5) == 5);
+    close_all(fds);
+    task_stdio_exited(io);
+    cr_assert(pthread_create(&thread, NULL, blocking_reader, p.path[1]) == 0);
+    usleep(200000);
+    task_stdio_free(io);
+    pthread_join(thread, &got);
+    cr_expect(strcmp(got, "bytes") == 0, "got '%s'", (char *)got);
+    place_done(&p);
+}
+
+Test(stdio, stdin_ends_only_when_we_say_so)
+{
+    struct place p;
+    int fds[3];
+    char c;
+    place_init(&p);
+    struct task_stdio *io = open_all(&p, fds);
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    int writer = open(p.path[0], O_WRONLY | O_NONBLOCK);
+    cr_expect(write(writer, "x", 1) == 1);
+    close(writer);
+    cr_expect(read(fds[0], &c, 1) == 1);
+    cr_expect(read(fds[0], &c, 1) < 0 && errno == EAGAIN);
+    task_stdio_close_stdin(io);
+    cr_expect(read(fds[0], &c, 1) == 0);
+    task_stdio_close_stdin(io);
+    close_all(fds);
+    task_stdio_free(io);
+    place_done(&p);
+}
+
+Test(stdio, only_fifos_are_taken_at_paths)
+{
+    struct place p;
+    char file[96], link[96];
+    place_init(&p);
+    snprintf(file, sizeof file, "%s/file", p.dir);
+    snprintf(link, sizeof link, "%s/link", p.dir);
+    write_text("keep", "%s", file);
+    cr_assert(symlink(p.path[1], link) == 0);
+    const struct {
+        const char *path;
+        enum status status;
+    } rows[] = {{file, STATUS_FAILED_PRECONDITION},
+                {link, STATUS_FAILED_PRECONDITION},
+                {p.dir, STATUS_FAILED_PRECONDITION},
+                {"/tmp/task-test-is-not-there", STATUS_NOT_FOUND}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct error err = {0};
+        const struct stdio_spec spec = {.out = rows[i].path, .uid = (uid_t)-1};
+        cr_expect(!task_stdio_open(&p.host, &spec, &err), "%s", rows[i].path);
+        cr_expect(err.status == rows[i].status, "%s: %s", rows[i].path, err.text);
+        cr_expect(strstr(err.text, "stdout"), "%s", err.text);
+    }
+    place_done(&p);
+}
+
+Test(stdio, refused_urls_are_named)
+{
+    const struct {
+        const char *url;
+        enum status status;
+        const char *says;
+    } rows[] = {{"binary:///bin/logger?x=y", STATUS_UNIMPLEMENTED, "binary://"},
+                {"unix:///s?streaming_id=c1-stdout", STATUS_UNIMPLEMENTED, "io_type"},
+                {"npipe://x", STATUS_UNIMPLEMENTED, "npipe://"},
+                {"relative", STATUS_INVALID_ARGUMENT, "relative"},
+                {"/a/../b", STATUS_INVALID_ARGUMENT, "stdout"},
+                {"file://relative", STATUS_INVALID_ARGUMENT, "stdout"}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct error err = {0};
+        const struct stdio_spec spec = {.out = rows[i].url};
+        cr_expect(task_stdio_check(&spec, &err) < 0, "%s", rows[i].url);
+        cr_expect(err.status == rows[i].status, "%s: %s", rows[i].url, err.text);
+        cr_expect(strstr(err.text, rows[i].says), "%s", err.text);
+    }
+    const struct stdio_spec tty = {.terminal = true, .err = "binary:///x"};
+    cr_expect(task_stdio_check(&tty, NULL) == 0, "with a terminal stderr is nobody's");
+}
+
+Test(stdio, log_files_are_appended_to)
+{
+    struct place p;
+    char url[128], text[64] = "";
+    int fds[3];
+    place_init(&p);
+    snprintf(url, sizeof url, "file://%s/made/here/log", p.dir);
+    for (int i = 0; i < 2; i++) {
+        struct error err = {0};
+        const struct stdio_spec spec = {.out = url, .err = url, .uid = (uid_t)-1};
+        struct task_stdio *io = task_stdio_open(&p.host, &spec, &err);
+        cr_assert(io, "%s", err.text);
+        task_stdio_fds(io, fds);
+        cr_expect(write(fds[1], "out", 3) == 3);
+        cr_expect(write(fds[2], "err", 3) == 3);
+        task_stdio_free(io);
+    }
+    int fd = open(url + 7, O_RDONLY);
+    cr_expect(read(fd, text, sizeof text) == 12);
+    cr_expect(strcmp(text, "outerrouterr") == 0, "got '%s'", text);
+    close(fd);
+    place_done(&p);
+}
+
+Test(stdio, the_owner_is_given)
+{
+    struct place p;
+    struct stat st;
+    struct error err = {0};
+    if (geteuid() != 0)
+        cr_skip("needs root\n");
+    place_init(&p);
+    const struct stdio_spec spec = {.out = p.path[1], .uid = 1234, .gid = 5678};
+    struct task_stdio *io = task_stdio_open(&p.host, &spec, &err);
+    cr_assert(io, "%s", err.text);
+    cr_expect(stat(p.path[1], &st) == 0 && st.st_uid == 1234 && st.st_gid == 5678);
+    task_stdio_free(io);
+    place_done(&p);
+}
