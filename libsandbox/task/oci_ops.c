@@ -18,8 +18,10 @@
 #include "api/any.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/ident.h"
 #include "base/log.h"
 #include "event/command.h"
+#include "oci/spec.h"
 #include "task/oci_internal.h"
 #include "task/stats.h"
 
@@ -38,6 +40,7 @@ struct oci_run {
     char log[PATH_MAX], pid_file[PATH_MAX], process_file[PATH_MAX];
     bool held;      // reaper_hold
     bool cancelled; // killed by us
+    bool bundle_gone;
     void (*then)(struct oci_run *run, const struct error *err);
     struct task_done done;
 };
@@ -48,6 +51,25 @@ static struct oci_task *engine_of(const struct task *t)
 }
 
 // ---- commands -------------------------------------------------------------------------------
+
+// The runtime logs into the bundle. containerd removes the bundle of a container that it has given
+// up; its leftovers are still removed by a runtime that wants to log.
+static void set_log_path(struct oci_run *run)
+{
+    const struct task *t = run->task;
+    int r;
+    run->bundle_gone = access(t->bundle, F_OK) < 0;
+    if (run->bundle_gone)
+        r = path_format(run->log, sizeof(run->log), "%s/tasks/%s/.%s.log", t->server->dir, t->ns,
+                        t->id);
+    else if (run->process == &t->init)
+        r = path_format(run->log, sizeof(run->log), "%s/log.json", t->bundle);
+    else
+        r = path_format(run->log, sizeof(run->log), "%s/exec-%s.json", t->bundle,
+                        run->process->exec_id);
+    if (r < 0)
+        run->log[0] = '\0'; // run_start refuses
+}
 
 static struct oci_run *run_new(struct task *t, struct task_process *p, const char *verb,
                                struct task_done done)
@@ -63,10 +85,7 @@ static struct oci_run *run_new(struct task *t, struct task_process *p, const cha
     run->process = p;
     run->verb = verb;
     run->done = done;
-    const bool exec = p != &t->init;
-    if (path_format(run->log, sizeof(run->log), "%s/%s%s.json", t->bundle, exec ? "exec-" : "",
-                    exec ? p->exec_id : "log") < 0)
-        run->log[0] = '\0'; // the command fails on its own
+    set_log_path(run);
     (void)unlink(run->log);
     oci_argv_begin(&run->argv, &engine_of(t)->rt, run->log);
     return run;
@@ -82,8 +101,9 @@ static void run_end(struct oci_run *run, const struct error *err)
         (void)unlink(run->pid_file);
     if (run->process_file[0])
         (void)unlink(run->process_file);
-    if (run->process != &t->init) {
+    if (run->process != &t->init || run->bundle_gone)
         (void)unlink(run->log);
+    if (run->process != &t->init) {
         run->process->engine = NULL;
     } else if (engine_of(t)->run == run) {
         engine_of(t)->run = NULL;
@@ -131,7 +151,7 @@ static void run_start(struct oci_run *run, const int fds[3], const void *input, 
 {
     struct task_server *s = run->task->server;
     const struct command_spec spec = {.argv = run->argv.argv,
-                                      .cwd = run->task->bundle,
+                                      .cwd = run->bundle_gone ? "/" : run->task->bundle,
                                       .stdin_fd = fds ? fds[0] : -1,
                                       .stdout_fd = fds ? fds[1] : -1,
                                       .stderr_fd = fds ? fds[2] : -1,
@@ -244,22 +264,43 @@ static int adopt_process(struct oci_run *run, struct error *err)
 
 // ---- create ---------------------------------------------------------------------------------
 
+// May the processes of this cgroup be killed with the container? Not if it is the machine's root,
+// or holds ourselves: a runtime that makes no cgroups leaves its containers in ours.
+static bool is_containers_cgroup(const struct cgroup_host *h, const char *path)
+{
+    _cleanup_free_ char *own = NULL;
+    size_t len = strlen(path);
+    while (len && path[len - 1] == '/')
+        len--;
+    if (!len || ident_path_check(path, "cgroup", NULL) < 0 ||
+        cgroup_of_process(h, getpid(), &own) < 0)
+        return false;
+    return strncmp(own, path, len) != 0 || (own[len] && own[len] != '/');
+}
+
+// What the spec says, for a container that never gets as far as a process that could be asked.
+// (Only the form of the cgroupfs driver: a path.)
+static int expect_cgroup(struct task *t, json_object *spec, struct error *err)
+{
+    const char *path = oci_spec_cgroups_path(spec);
+    if (!path || path[0] != '/' || engine_of(t)->rt.systemd_cgroup ||
+        !is_containers_cgroup(t->server->cgroups, path))
+        return 0;
+    t->cgroup = strdup(path);
+    return t->cgroup ? 0 : error_errno(err, ENOMEM, "container %s", t->id);
+}
+
 static void find_cgroup(struct task *t)
 {
     struct oci_task *e = t->engine;
     const struct cgroup_host *h = t->server->cgroups;
-    int r = cgroup_of_process(h, t->init.pid.pid, &t->cgroup);
-    if (r < 0) {
-        log_debug("container %s: cgroup unknown: %s", t->id, strerror(-r));
-        return;
-    }
-    // The root cgroup is the machine's: nothing there is the container's alone.
-    if (!t->cgroup[strspn(t->cgroup, "/")]) {
+    _cleanup_free_ char *found = NULL;
+    // A process that has just ended may already be shown in the root.
+    if (cgroup_of_process(h, t->init.pid.pid, &found) == 0 && is_containers_cgroup(h, found)) {
         free(t->cgroup);
-        t->cgroup = NULL;
-        return;
+        t->cgroup = take_ptr(found);
     }
-    e->oom_fd = cgroup_oom_watch(h, t->cgroup);
+    e->oom_fd = t->cgroup ? cgroup_oom_watch(h, t->cgroup) : -1;
     if (e->oom_fd < 0)
         return;
     ev_io_set(&e->oom, e->oom_fd, EV_READ);
@@ -487,7 +528,10 @@ static int oci_open(struct task *t, const Google__Any *options, json_object *spe
     struct oci_task *e = engine_new(t);
     if (!e)
         return error_errno(err, ENOMEM, "container %s", t->id);
-    return oci_options_read(t, options, &e->rt, err);
+    if (oci_options_read(t, options, &e->rt, err) < 0 || expect_cgroup(t, spec, err) < 0)
+        return -1;
+    e->oom_kills = t->cgroup ? cgroup_oom_kills(t->server->cgroups, t->cgroup) : 0;
+    return 0;
 }
 
 static json_object *oci_describe(const struct task *t)

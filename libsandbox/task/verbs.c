@@ -175,6 +175,7 @@ static void exec_failed(struct task_op *op, const struct error *err)
     rpc_call_fail(op->call, err);
     op->call = NULL;
     p->io = task_stdio_free(p->io);
+    json_object_put(take_ptr(p->spec));
     task_process_failed(p, 255);
     task_op_end(op, NULL);
 }
@@ -189,6 +190,7 @@ static void exec_answer(struct task_op *op)
     e.exec_id = p->exec_id;
     e.pid = (uint32_t)p->pid.pid;
     task_process_move(p, PROCESS_RUNNING);
+    json_object_put(take_ptr(p->spec)); // as large as the peer likes, and not needed again
     if (task_record_store(t, &err) < 0)
         log_warn("container %s exec %s: %s", t->id, p->exec_id, err.text);
     task_events_publish(t->server->events, t->ns, "/tasks/exec-started", ANY_TASK_EXEC_STARTED,
