@@ -174,24 +174,31 @@ static int plan_pod(struct pod *pod, const char *dir, const struct sandbox_reque
     return 0;
 }
 
+// Cgroup of the pod's init, below the pod's (where kubelet looks for leftovers). NULL: it has none.
+static char *init_cgroup(const struct sandbox_record *r)
+{
+    char *path = NULL;
+    if (!r->pod.cgroup_parent || !r->pod.pid_ns ||
+        asprintf(&path, "%s/%s", r->pod.cgroup_parent, r->id) < 0)
+        return NULL;
+    return path;
+}
+
 static int plan_cgroup(struct sandbox_record *r, const struct sandbox_request *q, struct error *err)
 {
     const char *parent = q->config && q->config->linux_ ? q->config->linux_->cgroup_parent : "";
     if (!*parent)
         return 0;
-    char *path = NULL;
-    if (cgroup_path_from_spec(parent, &path) < 0)
+    if (cgroup_path_from_spec(parent, &r->pod.cgroup_parent) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "linux.cgroup_parent: \"%s\" is no cgroup path and no slice name", parent);
-    r->pod.cgroup_parent = path;
-    // The slices are systemd's or kubelet's to make; other parents are made, and then removed, by
-    // us.
-    if (strstr(path, ".slice"))
-        return 0;
+    // A cgroup that is there already is kubelet's (or systemd's) and stays.
     struct cgroup_host *host = cgroup_host_open();
-    bool there = !host || cgroup_exists(host, path);
+    bool there = !host || cgroup_exists(host, r->pod.cgroup_parent);
     cgroup_host_free(host);
-    if (!there && undo_push_path(&r->undo, UNDO_CGROUP, path) < 0)
+    _cleanup_free_ char *init = init_cgroup(r);
+    if ((!there && undo_push_path(&r->undo, UNDO_CGROUP, r->pod.cgroup_parent) < 0) ||
+        (init && undo_push_path(&r->undo, UNDO_CGROUP, init) < 0))
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
     return 0;
 }
@@ -214,7 +221,8 @@ int host_pod_plan(struct sandbox_manager *m, struct sandbox_record *r,
     // Newest first: the processes go, then the mounts that they used.
     if (undo_push_path(&r->undo, UNDO_UNMOUNT, dir) < 0 ||
         (r->pod.ipc_ns && undo_push_path(&r->undo, UNDO_MEMBERS, r->pod.ipc_ns) < 0) ||
-        (r->pod.uts_ns && undo_push_path(&r->undo, UNDO_MEMBERS, r->pod.uts_ns) < 0))
+        (r->pod.uts_ns && undo_push_path(&r->undo, UNDO_MEMBERS, r->pod.uts_ns) < 0) ||
+        (r->pod.pid_ns && undo_push_path(&r->undo, UNDO_MEMBERS, r->pod.pid_ns) < 0))
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
     return 0;
 }
@@ -359,13 +367,21 @@ static int make_namespaces(struct sandbox_manager *m, const struct sandbox_recor
     return namespace_plan_run(&plan, &made->init, err);
 }
 
-static int make_cgroup(const struct sandbox_record *r, struct error *err)
+// Makes the pod's cgroup and, where the pod has an init, the init's, and moves it there: it is the
+// pod's memory, and must not go when a service manager ends ours.
+static int make_cgroups(const struct sandbox_record *r, const struct process_id *pod_init,
+                        struct error *err)
 {
     bool created;
-    if (!r->pod.cgroup_parent || strstr(r->pod.cgroup_parent, ".slice"))
+    if (!r->pod.cgroup_parent)
         return 0;
     struct cgroup_host *host = cgroup_host_open();
+    _cleanup_free_ char *init = init_cgroup(r);
     int e = host ? cgroup_make(host, r->pod.cgroup_parent, &created) : -errno;
+    if (e == 0 && init)
+        e = cgroup_make(host, init, &created);
+    if (e == 0 && init)
+        e = cgroup_attach(host, init, pod_init->pid);
     cgroup_host_free(host);
     return e < 0 ? error_errno(err, e, "cannot make the pod's cgroup %s", r->pod.cgroup_parent) : 0;
 }
@@ -380,9 +396,8 @@ int host_pod_make(struct sandbox_manager *m, const struct sandbox_record *r,
     _cleanup_close_ int dirfd = open(dir, O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (dirfd < 0)
         return error_errno(err, errno, "cannot open %s", dir);
-    // The cgroup first: the init process is put into it.
     if (make_etc(dirfd, r, q->config, err) < 0 || make_shm(dirfd, r, err) < 0 ||
-        make_cgroup(r, err) < 0 || make_namespaces(m, r, q, dir, made, err) < 0)
+        make_namespaces(m, r, q, dir, made, err) < 0 || make_cgroups(r, &made->init, err) < 0)
         return -1;
     return pod_store(&r->pod, dir, err);
 }
