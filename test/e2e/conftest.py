@@ -16,7 +16,7 @@ def the_node():
     yield n
     n.remove_pods()
     n.stop_containerd()
-    n.kill_sandboxer()
+    n.end_daemons()
     n.close()
 
 
