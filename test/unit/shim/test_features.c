@@ -93,6 +93,15 @@ Test(features, the_engine_is_asked_once)
     cr_expect_eq(st.st_mode & 07777, 0700u);
 }
 
+Test(features, user_namespaces_are_not_promised)
+{
+    write_engine("echo '{\"ociVersionMax\":\"1.3.0\",\"linux\":{\"namespaces\":[\"user\",\"pid\"],"
+                 "\"mountExtensions\":{\"idmap\":{\"enabled\":true}}}}'");
+    cr_expect_eq(ask(engine, "{\"ociVersionMax\":\"1.3.0\",\"linux\":{\"namespaces\":[\"pid\"],"
+                             "\"mountExtensions\":{\"idmap\":{\"enabled\":false}}}}"),
+                 0);
+}
+
 Test(features, another_program_file_is_asked_again)
 {
     cr_expect_eq(ask(engine, ONE), 0);
