@@ -190,6 +190,25 @@ int record_parse(struct sandbox_record *r, const void *data, size_t len, const c
     return 0;
 }
 
+// What the containers were told is in pod.json. A sandbox that never got that far has none, and one
+// that ends or has ended needs none; a living one would only seem to be whole without it.
+static int load_pod(struct sandbox_record *r, const char *dir, struct error *err)
+{
+    struct error why = {0};
+    if (pod_load(&r->pod, dir, &why) == 0) {
+        if (strcmp(r->pod.id, r->id) == 0)
+            return 0;
+        pod_done(&r->pod);
+        error_set(&why, STATUS_INVALID_ARGUMENT, "%s/%s: id: it is of another sandbox", dir,
+                  POD_FILE);
+    }
+    bool living = r->state == SANDBOX_CREATED || r->state == SANDBOX_READY;
+    if (r->state == SANDBOX_CREATING || (why.status == STATUS_NOT_FOUND && !living))
+        return 0;
+    return error_set(err, why.status == STATUS_NOT_FOUND ? STATUS_INVALID_ARGUMENT : why.status,
+                     "%s", why.text);
+}
+
 int record_load(struct sandbox_record *r, const char *dir, const char *id, struct error *err)
 {
     _cleanup_(buf_free) struct buf text;
@@ -203,12 +222,9 @@ int record_load(struct sandbox_record *r, const char *dir, const char *id, struc
     struct sandbox_record fresh;
     if (record_parse(&fresh, text.data, text.len, dir, id, err) < 0)
         return -1;
-    // What the containers were told is in pod.json; a sandbox that never got that far has none.
-    struct error pod_err = {0};
-    if (pod_load(&fresh.pod, dir, &pod_err) < 0 && fresh.state != SANDBOX_CREATING &&
-        pod_err.status != STATUS_NOT_FOUND) {
+    if (load_pod(&fresh, dir, err) < 0) {
         record_done(&fresh);
-        return error_set(err, pod_err.status, "%s", pod_err.text);
+        return -1;
     }
     *r = fresh;
     return 0;

@@ -53,7 +53,8 @@ void record_done(struct sandbox_record *r);
 int record_store(const struct sandbox_record *r, const char *dir, struct error *err);
 // Reads the record of directory `dir`, whose last component is `id`. NOT_FOUND without a file,
 // FAILED_PRECONDITION for a version that we do not know, INVALID_ARGUMENT for broken contents
-// (also: the record of another id). Returns 0 or -1; *r is untouched on failure.
+// (also: the record of another id; a living sandbox without its pod.json). Returns 0 or -1; *r is
+// untouched on failure.
 int record_load(struct sandbox_record *r, const char *dir, const char *id, struct error *err);
 // The same from memory. (Entry point of the fuzzer.)
 int record_parse(struct sandbox_record *r, const void *data, size_t len, const char *dir,

@@ -40,6 +40,7 @@ Test(record, comes_back_as_it_was_written)
     struct error err = {0};
     undo_push_path(&r.undo, UNDO_UNMOUNT, dir);
     cr_assert_eq(record_store(&r, dir, &err), 0, "%s", err.text);
+    cr_assert_eq(pod_store(&(struct pod){.id = (char *)"abc"}, dir, &err), 0, "%s", err.text);
     cr_assert_eq(record_load(&back, dir, "abc", &err), 0, "%s", err.text);
     cr_expect_eq(back.state, SANDBOX_READY);
     cr_expect_eq(back.created_at.tv_sec, 1700000000);
@@ -102,4 +103,37 @@ Test(record, an_absent_one_is_not_found)
     cr_assert_lt(record_load(&r, dir, "abc", &err), 0);
     cr_expect_eq(err.status, STATUS_NOT_FOUND);
     rmdir(dir);
+}
+
+// Stores a record in this state and loads it again; 0 or the status of the refusal.
+static enum status reload(const char *dir, enum sandbox_state state, struct error *err)
+{
+    struct sandbox_record r = sample(), back;
+    r.state = state;
+    cr_assert_eq(record_store(&r, dir, err), 0, "%s", err->text);
+    record_done(&r);
+    if (record_load(&back, dir, "abc", err) < 0)
+        return err->status;
+    record_done(&back);
+    return STATUS_OK;
+}
+
+Test(record, of_a_living_sandbox_needs_the_pod_that_goes_with_it)
+{
+    char base[] = "/tmp/record-XXXXXX", dir[64];
+    cr_assert(mkdtemp(base));
+    snprintf(dir, sizeof dir, "%s/abc", base);
+    cr_assert_eq(file_mkdir_all(dir, 0700), 0);
+    struct error err = {0};
+    for (enum sandbox_state s = SANDBOX_CREATING; s < SANDBOX_STATE_MAX_; s++) {
+        bool living = s == SANDBOX_CREATED || s == SANDBOX_READY;
+        cr_expect_eq(reload(dir, s, &err), living ? STATUS_INVALID_ARGUMENT : STATUS_OK, "%s",
+                     sandbox_state_name(s));
+        cr_expect(!living || strstr(err.text, "pod.json"), "%s", err.text);
+    }
+    cr_assert_eq(pod_store(&(struct pod){.id = (char *)"other"}, dir, &err), 0, "%s", err.text);
+    cr_expect_eq(reload(dir, SANDBOX_READY, &err), STATUS_INVALID_ARGUMENT);
+    cr_expect(strstr(err.text, "another sandbox"), "%s", err.text);
+    cr_expect_eq(reload(dir, SANDBOX_CREATING, &err), STATUS_OK);
+    cr_assert_eq(file_remove_tree_at(AT_FDCWD, base), 0);
 }
