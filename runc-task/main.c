@@ -20,7 +20,7 @@
 // DIR/quarantine (records that could not be read), DIR/console, DIR/sandboxes/ID/pod.json (written
 // by the sandboxer).
 //
-// CONFIGURATION (TOML)  runtime, runtime_root, containerd_events.
+// CONFIGURATION  The sandboxer's file (TOML): runtime, runtime_root, containerd_events are for us.
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
@@ -34,27 +34,21 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
-#include "base/config.h"
 #include "base/file.h"
+#include "base/ident.h"
 #include "base/log.h"
 #include "event/event.h"
 #include "task/ops.h"
 #include "task/server.h"
+#include "task/settings.h"
 
 #define DEFAULT_DIR    "/run/kuasar-runc"
-#define DEFAULT_EVENTS "/run/containerd/containerd.sock.ttrpc"
+#define DEFAULT_CONFIG KUASAR_SYSCONFDIR "/runc.toml"
 #define SHIM_NAME      "containerd-shim-kuasar-runc-v1"
 
 struct options {
     const char *dir, *listen, *config, *events;
     enum log_level level;
-    char *runtime, *runtime_root, *containerd_events; // of the configuration file
-};
-
-static const struct config_key config_keys[] = {
-    {"runtime", CONFIG_STRING, offsetof(struct options, runtime), 0, 0},
-    {"runtime_root", CONFIG_STRING, offsetof(struct options, runtime_root), 0, 0},
-    {"containerd_events", CONFIG_STRING, offsetof(struct options, containerd_events), 0, 0},
 };
 
 struct daemon {
@@ -69,10 +63,9 @@ static const char usage[] =
     "Serve containerd's Task API for the OCI containers of this node.\n\n"
     "  -d, --dir DIR                 state directory (default " DEFAULT_DIR ")\n"
     "  -l, --listen SOCKET           unix socket to serve on (default DIR/task.sock)\n"
-    "  -c, --config FILE             configuration file\n"
+    "  -c, --config FILE             configuration (default " DEFAULT_CONFIG ", if it exists)\n"
     "      --log-level LEVEL         trace, debug, info, warn or error (default info)\n"
-    "      --containerd-events SOCK  containerd's ttrpc socket\n"
-    "                                (default " DEFAULT_EVENTS ")\n"
+    "      --containerd-events SOCK  containerd's ttrpc socket (default: as configured)\n"
     "  -v, --version                 print the version\n"
     "  -h, --help                    print this text\n";
 
@@ -215,17 +208,17 @@ static void recovered(void *arg)
     (void)event_notify("READY=1");
 }
 
-static int serve(const struct options *o)
+static int serve(const struct options *o, const struct settings *settings)
 {
     char shim[PATH_MAX], sock[PATH_MAX];
     struct error err = {0};
     struct daemon d = {.loop = ev_loop_new(EVFLAG_AUTO), .listen = o->listen};
     struct event_signals signals;
-    const char *events = o->events ? o->events : o->containerd_events;
     const struct task_config config = {.dir = o->dir,
-                                       .runtime = o->runtime,
-                                       .runtime_root = o->runtime_root,
-                                       .containerd_events = events ? events : DEFAULT_EVENTS,
+                                       .runtime = settings->runtime,
+                                       .runtime_root = settings->runtime_root,
+                                       .containerd_events =
+                                           o->events ? o->events : settings->containerd_events,
                                        .shim = find_shim(shim),
                                        .version = KUASAR_VERSION,
                                        .ops = &task_oci_ops};
@@ -249,16 +242,38 @@ static int serve(const struct options *o)
     return d.status;
 }
 
+static int check_paths(const struct options *o, struct error *err)
+{
+    if (ident_path_check(o->dir, "--dir", err) < 0 ||
+        (o->listen && ident_path_check(o->listen, "--listen", err) < 0) ||
+        (o->events && ident_path_check(o->events, "--containerd-events", err) < 0))
+        return -1;
+    return 0;
+}
+
+static int read_settings(const struct options *o, struct settings *settings, struct error *err)
+{
+    const char *path = o->config ? o->config : DEFAULT_CONFIG;
+    if (settings_init(settings, err) < 0)
+        return -1;
+    return settings_load(settings, path, o->config != NULL, err);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.dir = DEFAULT_DIR, .level = LOG_LEVEL_INFO};
+    _cleanup_(settings_done) struct settings settings = {0};
     struct error err = {0};
     int status = parse_options(argc, argv, &o);
     if (status >= 0)
         return status;
     log_setup("runc-task", o.level);
+    if (check_paths(&o, &err) < 0) {
+        fprintf(stderr, "runc-task: %s\n", err.text);
+        return 2;
+    }
     prepare_process();
-    if (o.config && config_load(o.config, config_keys, ARRAY_SIZE(config_keys), &o, &err) < 0) {
+    if (read_settings(&o, &settings, &err) < 0) {
         log_error("%s", err.text);
         return 1;
     }
@@ -269,5 +284,5 @@ int main(int argc, char **argv)
         log_error("subreaper: %s", strerror(errno));
         return 1;
     }
-    return serve(&o);
+    return serve(&o, &settings);
 }
