@@ -578,3 +578,40 @@ Test(service, a_draining_server_takes_nothing_new_and_ends_with_its_last_contain
     cr_expect(node_event(n, "ns /tasks/delete") >= 0);
     node_free(n);
 }
+
+Test(service, operations_of_one_container_keep_their_order)
+{
+    struct node *n = fake_node();
+    struct answer start, pause, exec;
+    Task__StartRequest r = TASK__START_REQUEST__INIT;
+    Task__PauseRequest p = TASK__PAUSE_REQUEST__INIT;
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    cr_expect(exec_add(n, "c1", "x1") == STATUS_OK);
+    cr_expect(exec_add(n, "c1", "x2") == STATUS_OK);
+    cr_expect(exec_add(n, "c1", "x3") == STATUS_OK);
+    r.id = p.id = (char *)"c1";
+    r.exec_id = (char *)"x1";
+    fake.slow_exec = true;
+    node_send(n, "Start", &r, &task__start_response__descriptor, &start);
+    node_run(n, 0.1);
+    fake.slow_exec = false;
+    cr_expect(node_start(n, "c1", "x2") == STATUS_OK, "execs start side by side");
+    node_send(n, "Pause", &p, EMPTY, &pause);
+    r.exec_id = (char *)"x3";
+    node_send(n, "Start", &r, &task__start_response__descriptor, &exec);
+    node_run(n, 0.1);
+    cr_expect(!pause.over, "waits for the exec");
+    cr_expect(!exec.over, "does not overtake");
+    cr_expect(node_state(n, "c1", "") == TASK__STATUS__RUNNING, "State does not wait");
+    done_ok(fake.held);
+    node_await(n, &start, "Start");
+    node_await(n, &pause, "Pause");
+    node_await(n, &exec, "Start");
+    cr_expect(start.err.status == STATUS_OK && pause.err.status == STATUS_OK);
+    cr_expect(exec.err.status == STATUS_FAILED_PRECONDITION, "it is paused now");
+    answer_done(&start);
+    answer_done(&pause);
+    cr_expect(node_wait(n, "c1", "x3") == 255);
+    node_free(n);
+}
