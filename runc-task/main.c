@@ -24,9 +24,7 @@
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
@@ -35,21 +33,14 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "base/ident.h"
 #include "base/log.h"
 #include "event/event.h"
+#include "options.h"
 #include "task/ops.h"
 #include "task/server.h"
 #include "task/settings.h"
 
-#define DEFAULT_DIR    "/run/kuasar-runc"
-#define DEFAULT_CONFIG KUASAR_SYSCONFDIR "/runc.toml"
-#define SHIM_NAME      "containerd-shim-kuasar-runc-v1"
-
-struct options {
-    const char *dir, *listen, *config, *events;
-    enum log_level level;
-};
+#define SHIM_NAME "containerd-shim-kuasar-runc-v1"
 
 struct daemon {
     struct ev_loop *loop;
@@ -57,69 +48,6 @@ struct daemon {
     const char *listen;
     int status;
 };
-
-static const char usage[] =
-    "Usage: runc-task [options]\n"
-    "Serve containerd's Task API for the OCI containers of this node.\n\n"
-    "  -d, --dir DIR                 state directory (default " DEFAULT_DIR ")\n"
-    "  -l, --listen SOCKET           unix socket to serve on (default DIR/task.sock)\n"
-    "  -c, --config FILE             configuration (default " DEFAULT_CONFIG ", if it exists)\n"
-    "      --log-level LEVEL         trace, debug, info, warn or error (default info)\n"
-    "      --containerd-events SOCK  containerd's ttrpc socket (default: as configured)\n"
-    "  -v, --version                 print the version\n"
-    "  -h, --help                    print this text\n";
-
-// Returns -1 to go on, else the exit status.
-static int parse_options(int argc, char **argv, struct options *o)
-{
-    static const struct option longs[] = {
-        {"dir", required_argument, NULL, 'd'},
-        {"listen", required_argument, NULL, 'l'},
-        {"config", required_argument, NULL, 'c'},
-        {"log-level", required_argument, NULL, 'L'},
-        {"containerd-events", required_argument, NULL, 'e'},
-        {"version", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
-    };
-    int c;
-    while ((c = getopt_long(argc, argv, "d:l:c:vh", longs, NULL)) >= 0) {
-        switch (c) {
-        case 'd':
-            o->dir = optarg;
-            break;
-        case 'l':
-            o->listen = strncmp(optarg, "unix://", 7) == 0 ? optarg + 7 : optarg;
-            break;
-        case 'c':
-            o->config = optarg;
-            break;
-        case 'e':
-            o->events = optarg;
-            break;
-        case 'L':
-            if (log_level_parse(optarg, &o->level) == 0)
-                break;
-            fprintf(stderr, "runc-task: --log-level %s: not a level\n", optarg);
-            return 2;
-        case 'v':
-            printf("Version: %s%s%s\n", KUASAR_VERSION, KUASAR_COMMIT[0] ? ", Commit: " : "",
-                   KUASAR_COMMIT);
-            return 0;
-        case 'h':
-            fputs(usage, stdout);
-            return 0;
-        default:
-            fputs(usage, stderr);
-            return 2;
-        }
-    }
-    if (optind < argc) {
-        fprintf(stderr, "runc-task: %s: unexpected argument\n", argv[optind]);
-        return 2;
-    }
-    return -1;
-}
 
 // The lock's descriptor (held until the end of the process), or -1.
 static int take_lock(const char *dir)
@@ -242,15 +170,6 @@ static int serve(const struct options *o, const struct settings *settings)
     return d.status;
 }
 
-static int check_paths(const struct options *o, struct error *err)
-{
-    if (ident_path_check(o->dir, "--dir", err) < 0 ||
-        (o->listen && ident_path_check(o->listen, "--listen", err) < 0) ||
-        (o->events && ident_path_check(o->events, "--containerd-events", err) < 0))
-        return -1;
-    return 0;
-}
-
 static int read_settings(const struct options *o, struct settings *settings, struct error *err)
 {
     const char *path = o->config ? o->config : DEFAULT_CONFIG;
@@ -261,17 +180,13 @@ static int read_settings(const struct options *o, struct settings *settings, str
 
 int main(int argc, char **argv)
 {
-    struct options o = {.dir = DEFAULT_DIR, .level = LOG_LEVEL_INFO};
+    struct options o;
     _cleanup_(settings_done) struct settings settings = {0};
     struct error err = {0};
-    int status = parse_options(argc, argv, &o);
+    int status = options_read(argc, argv, &o);
     if (status >= 0)
         return status;
     log_setup("runc-task", o.level);
-    if (check_paths(&o, &err) < 0) {
-        fprintf(stderr, "runc-task: %s\n", err.text);
-        return 2;
-    }
     prepare_process();
     if (read_settings(&o, &settings, &err) < 0) {
         log_error("%s", err.text);
