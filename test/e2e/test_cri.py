@@ -61,9 +61,9 @@ def test_stats_and_statsp(pod):
     container = pod.run("sh", "-c", "x=$(dd if=/dev/zero bs=1M count=8 2>/dev/null | tr '\\0' a); while :; do :; done")
     def stats():
         s = crictl_json("stats", container.id)["stats"]
-        return s and s[0].get("cpu") and int(s[0]["cpu"]["usageCoreNanoSeconds"]["value"]) > 0 and s[0]
-    s = until(stats, "cpu usage is reported")
-    assert int(s["memory"]["workingSetBytes"]["value"]) > 4 << 20
+        return (s and s[0].get("cpu") and int(s[0]["cpu"]["usageCoreNanoSeconds"]["value"]) > 0
+                and int(s[0]["memory"]["workingSetBytes"]["value"]) > 4 << 20)
+    until(stats, "cpu and memory are reported")
     sp = crictl_json("statsp", "--id", pod.id)
     assert sp["stats"], sp
 
