@@ -96,6 +96,20 @@ def served_all_the_while(limit=2.0):
     assert max(slowest) < limit, f"slowest answers: gRPC {slowest[0]:.2f} s, ttrpc {slowest[1]:.2f} s"
 
 
+def census():
+    """Without the sleeps of the containers' loops, which come and go."""
+    found = kuasar.census()
+    found["processes"] = [name for name in found["processes"] if name != "sleep"]
+    return found
+
+
+def nothing_is_left(before, timeout=5):
+    end = time.monotonic() + timeout
+    while (now := census()) != before and time.monotonic() < end:
+        time.sleep(0.05)
+    assert now == before
+
+
 # ---- bytes: gRPC --------------------------------------------------------------------------------
 
 GARBAGE = {
@@ -246,12 +260,9 @@ def test_grpc_messages(node):
         controller("Status", message((1, b"\xff\xfe")))
     with refused(INVALID, "sandbox_id"):
         controller("Status", message((1, 5)))
-    # Options that are nested deeper than any message of ours.
-    deep = b""
-    for _ in range(5000):
-        deep = message((8, deep))
-    with refused(INVALID, "options"):
-        controller("Create", message((1, "x"), (3, any_of("runtime.v1.PodSandboxConfig", deep)), (4, "/run/netns/x")))
+    for broken in (b"\xff", message((8, b"\xff" * 10)), message((2, b"\xff\xfe"))):
+        with refused(INVALID, "options"):
+            controller("Create", message((1, "x"), (3, any_of("runtime.v1.PodSandboxConfig", broken)), (4, "/run/netns/x")))
     with refused(EXHAUSTED, "header"):
         controller("Status", message((1, "x")), metadata=[(f"x-{i}", "y" * 100) for i in range(70)])
 
@@ -342,10 +353,10 @@ BAD_CONFIGS = {
 @pytest.mark.parametrize("what", BAD_CONFIGS)
 def test_sandbox_create_bad_config(node, netns, what):
     config, text = BAD_CONFIGS[what]
-    before = kuasar.census()
+    before = census()
     with refused(INVALID, text):
         controller("Create", create_request("bad", netns, config))
-    until(lambda: kuasar.census() == before, "nothing is left", 5)
+    nothing_is_left(before)
     with refused(NOT_FOUND):
         controller("Status", message((1, "bad")))
 
@@ -354,15 +365,15 @@ def test_sandbox_create_bad_config(node, netns, what):
                                        ("/etc/hostname", INVALID), ("/run", INVALID), ("/proc/self/ns/uts", INVALID), ("/" + "n" * 5000, INVALID)],
                          ids=["empty", "relative", "dots", "absent", "file", "directory", "other-namespace", "long"])
 def test_sandbox_create_bad_netns(node, path, code):
-    before = kuasar.census()
+    before = census()
     with refused(code, "netns_path"):
         controller("Create", create_request("bad", path, pod_config()))
-    assert kuasar.census() == before
+    assert census() == before
 
 
 def test_sandbox_create_of_the_hosts_network_by_path(node):
     """The path of the host's own namespace would share it under another name."""
-    with refused(PRECONDITION, "network namespace"):
+    with refused(PRECONDITION, "the host's own"):
         controller("Create", create_request("bad", "/proc/1/ns/net", pod_config()))
 
 
@@ -370,11 +381,11 @@ def test_sandbox_created_twice(node, netns):
     """The second Create is refused; the living pod keeps its files, mounts and processes."""
     pod = node.pod()
     container = pod.run(*LOOP)
-    before = kuasar.census()
+    before = census()
     for _ in range(3):
         with refused(EXISTS, pod.id):
             controller("Create", create_request(pod.id, netns, pod_config()))
-    assert kuasar.census() == before
+    assert census() == before
     assert pod.state() == "SANDBOX_READY"
     assert container.exec("echo", "unhurt").stdout == "unhurt\n"
     assert pod.run("true").wait_exit() == 0
@@ -553,13 +564,13 @@ def task_create(path, **fields):
 def nothing_of_it(before):
     with refused(NOT_FOUND, "bad"):
         task("State", message((1, "bad")))
-    until(lambda: kuasar.census() == before, "nothing is left", 5)
+    nothing_is_left(before)
 
 
 @pytest.mark.parametrize("path,code", [("", INVALID), ("relative", INVALID), ("/run/../etc", INVALID), ("/run/absent", NOT_FOUND),
                                        ("/" + "b" * 5000, INVALID)], ids=["empty", "relative", "dots", "absent", "long"])
 def test_task_create_bad_bundle(node, path, code):
-    before = kuasar.census()
+    before = census()
     with refused(code, path[:20] if code == NOT_FOUND else "bundle"):
         task_create(path)
     nothing_of_it(before)
@@ -569,7 +580,7 @@ def test_task_create_bad_bundle(node, path, code):
                                   '{"linux":{"namespaces":[{"type":"network","path":5}]}}'])
 def test_task_create_broken_config_json(node, bundle, text):
     path, _ = bundle
-    before = kuasar.census()
+    before = census()
     (path / "config.json").write_bytes(text.encode(errors="surrogatepass"))
     with refused(INVALID, "config.json"):
         task_create(path)
@@ -580,7 +591,7 @@ def test_task_create_broken_config_json(node, bundle, text):
 def test_task_create_config_json_that_is_no_file(node, bundle, what):
     path, _ = bundle
     config = path / "config.json"
-    before = kuasar.census()
+    before = census()
     config.unlink()
     if what == "directory":
         config.mkdir()
@@ -609,14 +620,14 @@ def runc_options(**fields):
 
 @pytest.mark.parametrize("binary,code", [("no-such-runtime", NOT_FOUND), ("/no/such/runtime", NOT_FOUND), ("../runc", INVALID), ("-runc", INVALID)])
 def test_task_create_unknown_runtime(node, bundle, binary, code):
-    before = kuasar.census()
+    before = census()
     with refused(code, binary):
         task_create(bundle[0], options=runc_options(binary_name=binary))
     nothing_of_it(before)
 
 
 def test_task_create_broken_options(node, bundle):
-    before = kuasar.census()
+    before = census()
     with refused(INVALID, "options"):
         task_create(bundle[0], options=any_of("containerd.runc.v1.Options", b"\xff\xff"))
     with refused(INVALID, "root"):
@@ -626,7 +637,7 @@ def test_task_create_broken_options(node, bundle):
 
 def test_task_create_in_no_pod(node, bundle):
     path, spec = bundle
-    before = kuasar.census()
+    before = census()
     key = "io.kubernetes.cri.sandbox-id"
     for sandbox, code in (("nobody", PRECONDITION), ("../sandboxes", INVALID), ("a" * 77, INVALID)):
         spec["annotations"][key] = sandbox
@@ -644,12 +655,12 @@ def mount(kind="bind", source="/no/such/source", target="", options=("bind",)):
     ([mount()], NOT_FOUND, "/no/such/source"),
     ([mount("nosuchfs", "x", options=())], None, "nosuchfs"),
     ([mount(target="etc")], UNIMPLEMENTED, "rootfs[0].target"),
-    ([mount(source="/run", options=["bind", "nosuchoption=1"])], INVALID, "nosuchoption"),
+    ([mount("tmpfs", "x", options=["nosuchoption=1"])], INVALID, "tmpfs"),
     ([mount(source="/run")] * 1000, INVALID, "rootfs"),
     ([mount(source="/run", options=["ro"] * 100000)], INVALID, "rootfs[0].options"),
 ], ids=["absent-source", "unknown-type", "target", "unknown-option", "too-many", "too-many-options"])
 def test_task_create_bad_rootfs(node, bundle, mounts, code, text):
-    before = kuasar.census()
+    before = census()
     try:
         task_create(bundle[0], rootfs=mounts)
         assert False, "not refused"
@@ -670,7 +681,7 @@ def test_task_create_bad_rootfs(node, bundle, mounts, code, text):
     ("/" + "s" * 5000, INVALID, "stdout"),
 ], ids=["relative", "dots", "file", "directory", "absent", "scheme", "file-relative", "long"])
 def test_task_create_bad_stdio(node, bundle, url, code, text):
-    before = kuasar.census()
+    before = census()
     try:
         task_create(bundle[0], stdout=url)
         assert False, "not refused"
@@ -681,7 +692,7 @@ def test_task_create_bad_stdio(node, bundle, url, code, text):
 
 
 def test_task_create_from_a_checkpoint(node, bundle):
-    before = kuasar.census()
+    before = census()
     for field in ("checkpoint", "parent_checkpoint"):
         with refused(UNIMPLEMENTED, "checkpoint"):
             task_create(bundle[0], **{field: "/run/checkpoint"})
@@ -690,10 +701,10 @@ def test_task_create_from_a_checkpoint(node, bundle):
 
 def test_task_created_twice(node, bundle, pod):
     container = pod.run(*LOOP)
-    before = kuasar.census()
+    before = census()
     with refused(EXISTS, container.id):
         task("Create", message((1, container.id), (2, str(bundle[0]))))
-    assert kuasar.census() == before
+    assert census() == before
     assert container.exec("echo", "unhurt").stdout == "unhurt\n"
 
 
@@ -725,9 +736,8 @@ RESOURCES = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 
 
 @pytest.mark.parametrize("resources", [None, any_of("some.Type", b"{}"), any_of(RESOURCES, b""), any_of(RESOURCES, b'{"memory":'), any_of(RESOURCES, b"[]"),
-                                       any_of(RESOURCES, b"null"), any_of(RESOURCES, b'{"memory":5}'), any_of(RESOURCES, b'{"memory":{"limit":"much"}}'),
-                                       any_of(RESOURCES, b"[" * 100000)],
-                         ids=["none", "type", "empty", "cut", "array", "null", "memory-5", "limit-text", "deep"])
+                                       any_of(RESOURCES, b"null"), any_of(RESOURCES, b"[" * 100000)],
+                         ids=["none", "type", "empty", "cut", "array", "null", "deep"])
 def test_task_update_broken_resources(node, pod, resources):
     container = pod.run(*LOOP)
     with refused(INVALID, "resources"):
@@ -735,12 +745,21 @@ def test_task_update_broken_resources(node, pod, resources):
     assert container.exec("echo", "unhurt").stdout == "unhurt\n"
 
 
+@pytest.mark.parametrize("resources", [b'{"memory":5}', b'{"memory":{"limit":"much"}}'])
+def test_task_update_that_the_runtime_refuses(node, pod, resources):
+    """Its own words come through."""
+    container = pod.run(*LOOP)
+    with refused(wire.UNKNOWN, "memory"):
+        task("Update", message((1, container.id), (2, any_of(RESOURCES, resources))))
+    assert container.exec("echo", "unhurt").stdout == "unhurt\n"
+
+
 PROCESS = "types.containerd.io/opencontainers/runtime-spec/1/Process"
-ARGS = b'{"args":["true"],"cwd":"/","user":{"uid":0,"gid":0}}'
+ARGS = b'{"args":["/bin/true"],"cwd":"/","user":{"uid":0,"gid":0}}'
 
 
 @pytest.mark.parametrize("spec,text", [(None, "spec"), (any_of("some.Type", ARGS), "some.Type"), (any_of(PROCESS, b""), "spec"), (any_of(PROCESS, b'{"args":['), "spec"),
-                                       (any_of(PROCESS, b"[]"), "spec"), (any_of(PROCESS, b'{"cwd":"/"}'), "args"), (any_of(PROCESS, b'{"args":[],"cwd":"/"}'), "args"),
+                                       (any_of(PROCESS, b"[]"), "object"), (any_of(PROCESS, b'{"cwd":"/"}'), "args"), (any_of(PROCESS, b'{"args":[],"cwd":"/"}'), "args"),
                                        (any_of(PROCESS, b'{"args":[5],"cwd":"/"}'), "args"), (any_of(PROCESS, b'{"args":["true"],"cwd":"here"}'), "cwd")],
                          ids=["none", "type", "empty", "cut", "array", "no-args", "zero-args", "number", "relative-cwd"])
 def test_task_exec_bad_spec(node, pod, spec, text):
@@ -762,7 +781,7 @@ def test_task_exec_bad_order(node, pod):
         with refused(NOT_FOUND, "x", container.id):
             task(method, named, timeout=5)
     with refused(INVALID, "stdout"):
-        task("Exec", message((1, container.id), (2, "x"), (5, ""), (6, "relative"), (7, spec)))
+        task("Exec", message((1, container.id), (2, "x"), (5, "relative"), (7, spec)))
     task("Exec", message((1, container.id), (2, "x"), (7, spec)))
     with refused(EXISTS, "x", container.id):
         task("Exec", message((1, container.id), (2, "x"), (7, spec)))
