@@ -601,3 +601,54 @@ Test(runtime_live, a_successor_cleans_up_without_the_bundle)
     if (can_run())
         succeed(true);
 }
+
+Test(runtime_live, many_containers_at_once)
+{
+    enum { COUNT = 16 };
+    static struct bundle bundles[COUNT];
+    static struct answer answers[COUNT], waits[COUNT];
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    for (int i = 0; i < COUNT; i++) {
+        Task__CreateTaskRequest r = TASK__CREATE_TASK_REQUEST__INIT;
+        char id[16], args[64];
+        snprintf(id, sizeof id, "c%d", i);
+        snprintf(args, sizeof args, "[\"/bin/busybox\",\"sh\",\"-c\",\"exit %d\"]", i);
+        bundle_make(n, &bundles[i], id, args, false, PRIVATE_PID, "");
+        Types__Mount m = TYPES__MOUNT__INIT, *mounts[] = {&m};
+        char base[128];
+        char *options[] = {(char *)"rbind", (char *)"ro"};
+        snprintf(base, sizeof base, "%s/base", n->dir);
+        m.type = (char *)"bind";
+        m.source = base;
+        m.options = options;
+        m.n_options = 2;
+        r.id = id;
+        r.bundle = bundles[i].dir;
+        r.rootfs = mounts;
+        r.n_rootfs = 1;
+        node_send(n, "Create", &r, &task__create_task_response__descriptor, &answers[i]);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        Task__StartRequest r = TASK__START_REQUEST__INIT;
+        char id[16];
+        snprintf(id, sizeof id, "c%d", i);
+        node_await(n, &answers[i], "Create");
+        cr_assert(answers[i].msg, "%s", answers[i].err.text);
+        answer_done(&answers[i]);
+        r.id = id;
+        node_send(n, "Start", &r, &task__start_response__descriptor, &answers[i]);
+        node_wait_send(n, id, "", &waits[i]);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "c%d", i);
+        cr_expect(node_wait_code(n, &waits[i]) == i);
+        node_await(n, &answers[i], "Start");
+        cr_expect(answers[i].err.status == STATUS_OK, "%s", answers[i].err.text);
+        answer_done(&answers[i]);
+        end(n, &bundles[i], id);
+    }
+    node_free(n);
+}
