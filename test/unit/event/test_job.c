@@ -179,7 +179,7 @@ Test(job, death_without_an_answer_is_internal)
 
 static int hang(void *arg, void *reply, size_t *reply_len, struct error *err)
 {
-    sleep(1000);
+    sleep(60);
     return -1;
 }
 
