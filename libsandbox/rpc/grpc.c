@@ -51,7 +51,7 @@
 // mean many scans.
 #define TICK_MS 10
 
-static const uint8_t drain_ping[8] = "\0drained";
+static const uint8_t drain_ping[8] = {0, 'd', 'r', 'a', 'i', 'n', 'e', 'd'};
 
 static uint64_t now(const struct grpc_session *s)
 {

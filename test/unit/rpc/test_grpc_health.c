@@ -23,7 +23,7 @@ static struct peer *health_peer(struct grpc_health *h, const struct rpc_service 
 Test(grpc_health, answers_for_the_server_and_its_services)
 {
     struct grpc_health h;
-    const struct rpc_service *list[3];
+    const struct rpc_service *list[3] = {NULL};
     struct peer *p = health_peer(&h, list);
     struct peer_reply *r = peer_call(p, CHECK, "", 0, NULL);
     cr_assert_eq(r->len, 7);
@@ -39,7 +39,7 @@ Test(grpc_health, answers_for_the_server_and_its_services)
 static void expect_status(const char *path, const char *message, size_t len, const char *status)
 {
     struct grpc_health h;
-    const struct rpc_service *list[3];
+    const struct rpc_service *list[3] = {NULL};
     struct peer *p = health_peer(&h, list);
     struct peer_reply *r = peer_call(p, path, message, len, NULL);
     cr_expect_str_eq(r->shape, "E");

@@ -449,8 +449,8 @@ Test(service, ids_are_checked_at_the_door)
                                       "a b",
                                       "-x",
                                       "a\n",
-                                      "0123456789012345678901234567890123456789"
-                                      "0123456789012345678901234567890123456789"};
+                                      ("0123456789012345678901234567890123456789"
+                                       "0123456789012345678901234567890123456789")};
     struct node *n = fake_node();
     cr_expect(create(n, "c1", NULL) == STATUS_OK);
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
