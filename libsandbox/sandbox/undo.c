@@ -172,6 +172,9 @@ static int end_members_round(const struct stat *pin, const char *kind)
             process_identify((pid_t)pid, &id) < 0 || stat(path, &st) < 0 ||
             st.st_ino != pin->st_ino || st.st_dev != pin->st_dev)
             continue;
+        // A zombie still names its pid namespace, until somebody else has reaped it.
+        if (!process_alive(&id))
+            continue;
         found++;
         end_process(&id);
     }

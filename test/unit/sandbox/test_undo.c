@@ -138,6 +138,37 @@ Test(undo, ends_the_members_of_a_pinned_namespace_and_unmounts)
     rmdir(dir);
 }
 
+Test(undo, a_zombie_is_no_member)
+{
+    cr_assert_eq(unshare(CLONE_NEWNS), 0);
+    cr_assert_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+    char dir[] = "/tmp/undo-XXXXXX", pin[64], ns[64];
+    cr_assert(mkdtemp(dir));
+    snprintf(pin, sizeof pin, "%s/pid", dir);
+    close(open(pin, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    cr_assert_eq(unshare(CLONE_NEWPID), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        pause();
+        _exit(0);
+    }
+    snprintf(ns, sizeof ns, "/proc/%d/ns/pid", pid);
+    cr_assert_eq(mount(ns, pin, NULL, MS_BIND, NULL), 0);
+    struct undo u = {0};
+    struct error err = {0};
+    undo_push_path(&u, UNDO_MEMBERS, pin);
+    // Nobody reaps it while the list runs.
+    cr_assert_eq(undo_run(&u, &err), 0, "%s", err.text);
+    cr_assert_eq(undo_run(&u, &err), 0, "%s", err.text);
+    int status;
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert(WIFSIGNALED(status));
+    undo_done(&u);
+    umount2(pin, MNT_DETACH);
+    unlink(pin);
+    rmdir(dir);
+}
+
 Test(undo, never_ends_members_of_the_hosts_namespace)
 {
     cr_assert_eq(unshare(CLONE_NEWNS), 0);
