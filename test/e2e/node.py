@@ -130,7 +130,7 @@ class Pod:
             "image": {"image": image},
             "command": list(command),
             "log_path": f"{name}.log",
-            "linux": {},
+            "linux": {"security_context": {"namespace_options": {"pid": 1}}},
         }
         merge(config, fields)
         path = self.node.write(f"container-{name}.json", config)
@@ -230,7 +230,8 @@ class Node:
         config = {
             "metadata": {"name": name, "namespace": "e2e", "uid": uid, "attempt": 0},
             "log_directory": str(logs),
-            "linux": {"cgroup_parent": f"/kubepods/besteffort/pod{uid}"},  # as a kubelet names it
+            # as a kubelet names them
+            "linux": {"cgroup_parent": f"/kubepods/besteffort/pod{uid}", "security_context": {"namespace_options": {"pid": 1}}},
         }
         merge(config, fields)
         path = self.write(f"{name}.json", config)
