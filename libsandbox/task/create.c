@@ -109,7 +109,10 @@ static int join_pod(struct task *t, json_object *spec, struct error *err)
                              t->sandbox_id, dir);
         return error_wrap(err, "sandbox %s", t->sandbox_id);
     }
-    int r = oci_spec_join_pod(spec, &pod, err);
+    int r = pod.id && strcmp(pod.id, t->sandbox_id) == 0
+                ? oci_spec_join_pod(spec, &pod, err)
+                : error_set(err, STATUS_FAILED_PRECONDITION,
+                            "sandbox %s: %s/" POD_FILE " is of another pod", t->sandbox_id, dir);
     pod_done(&pod);
     return r;
 }
