@@ -1,5 +1,7 @@
 """Fixtures: one node for the whole run, clean before and after every test."""
 
+import contextlib
+
 import pytest
 
 import node as kuasar
@@ -13,8 +15,18 @@ def the_node():
     # Directories and cgroups that the first pod makes and that stay (containerd's, the CNI bridge's).
     n.pod().run("true").wait_exit()
     n.remove_pods()
+    before = kuasar.census()
+    fds = {name: kuasar.open_fds(pid) for name, pid in n.daemon_pids().items()}
     yield n
     n.remove_pods()
+    # Nothing of the whole suite is left: no process, mount, cgroup, netns, state file, bundle or descriptor.
+    def rest():
+        after = kuasar.census()
+        return {key: sorted(set(after[key]) ^ set(before[key])) or "other counts" for key in before if after[key] != before[key]}
+    with contextlib.suppress(AssertionError):
+        kuasar.until(lambda: not rest(), "nothing is left", 15)
+    assert not rest()
+    assert {name: kuasar.open_fds(pid) for name, pid in n.daemon_pids().items()} == fds
     n.stop_containerd()
     n.end_daemons()
     n.close()

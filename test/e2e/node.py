@@ -208,6 +208,9 @@ class Node:
         os.kill(task, signal.SIGTERM)
         until(lambda: not os.path.exists(f"/proc/{task}"), "the task server ends when it has no tasks")
 
+    def daemon_pids(self):
+        return {"runc-sandboxer": self.daemon.pid, "runc-task": self.task_pid()}
+
     def task_pid(self):
         """The pid of the one task server."""
         pids = pids_of("runc-task")
