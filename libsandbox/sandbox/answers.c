@@ -11,8 +11,6 @@
 
 // Version of the Task API at the address: containerd >= 2.0.6 takes an address only with 3.
 #define TASK_API_VERSION 3
-// Most labels that are echoed.
-#define LABELS_MAX 256
 
 static void out_of_memory(struct rpc_call *call)
 {
@@ -71,34 +69,41 @@ static json_object *spec_of(const struct sandbox_record *r)
     return spec;
 }
 
+// The labels as entries, which borrow from the record, and pointers to them behind the entries.
+// NULL without memory.
+static Types__StringEntry *entries_of(json_object *labels, Types__StringEntry ***ret, size_t *ret_n)
+{
+    size_t n = labels ? (size_t)json_object_object_length(labels) : 0, i = 0;
+    Types__StringEntry *entries = calloc(n + 1, sizeof *entries + sizeof *ret);
+    if (!entries)
+        return NULL;
+    *ret = (Types__StringEntry **)(void *)(entries + n);
+    *ret_n = n;
+    for (struct lh_entry *e = n ? json_object_get_object(labels)->head : NULL; e;
+         e = e->next, i++) {
+        types__string_entry__init(&entries[i]);
+        entries[i].key = (char *)lh_entry_k(e);
+        entries[i].value = (char *)json_object_get_string((json_object *)lh_entry_v(e));
+        (*ret)[i] = &entries[i];
+    }
+    return entries;
+}
+
 void answer_start(struct rpc_call *call, const struct sandbox_record *record, const char *address)
 {
     Sandbox__ControllerStartResponse r = SANDBOX__CONTROLLER_START_RESPONSE__INIT;
-    Types__StringEntry entries[LABELS_MAX], *pointers[LABELS_MAX];
     Google__Timestamp at;
     Google__Any spec = GOOGLE__ANY__INIT;
     _cleanup_json_ json_object *spec_json = spec_of(record);
     const char *text = json_text(spec_json);
+    _cleanup_free_ Types__StringEntry *entries = entries_of(record->labels, &r.labels, &r.n_labels);
     timestamp_set(&at, record->created_at);
-    if (!text) {
+    if (!text || !entries) {
         out_of_memory(call);
         return;
     }
     spec.type_url = (char *)ANY_OCI_SPEC;
     spec.value = (ProtobufCBinaryData){.len = strlen(text), .data = (uint8_t *)text};
-    r.labels = pointers;
-    if (record->labels) {
-        json_object_object_foreach(record->labels, key, value)
-        {
-            if (r.n_labels == LABELS_MAX)
-                break;
-            Types__StringEntry *e = &entries[r.n_labels];
-            types__string_entry__init(e);
-            e->key = key;
-            e->value = (char *)json_object_get_string(value);
-            pointers[r.n_labels++] = e;
-        }
-    }
     r.sandbox_id = record->id;
     r.pid = (uint32_t)record->init.pid;
     r.created_at = &at;

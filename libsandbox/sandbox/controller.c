@@ -14,9 +14,6 @@
 #include "sandbox/task_peer.h"
 #include "task/stats.h"
 
-// Most labels or annotations of a sandbox.
-#define MAP_MAX 1024
-
 static struct sandbox *find(struct rpc_call *call, struct controller *c, const char *id)
 {
     struct error err = {0};
@@ -28,22 +25,47 @@ static struct sandbox *find(struct rpc_call *call, struct controller *c, const c
 
 // ---- Create -------------------------------------------------------------------------------------
 
-static json_object *labels_of(const Types__Sandbox *sandbox)
+// Adds one entry to *map, which is made if it is NULL. Without memory *map is NULL and -1 returned:
+// a label is never lost silently. (Their size is limited by the record's.)
+static int add_entry(json_object **map, const char *key, const char *value)
 {
-    json_object *o = json_object_new_object();
-    for (size_t i = 0; o && sandbox && i < sandbox->n_labels && i < MAP_MAX; i++)
-        json_object_object_add(o, sandbox->labels[i]->key,
-                               json_object_new_string(sandbox->labels[i]->value));
-    return o;
+    json_object *v = json_object_new_string(value);
+    if (!*map)
+        *map = json_object_new_object();
+    if (*map && v && json_object_object_add(*map, key, v) == 0)
+        return 0;
+    json_object_put(v);
+    json_object_put(*map);
+    *map = NULL;
+    return -1;
 }
 
-static json_object *annotations_of(const Cri__PodSandboxConfig *config)
+static int take_labels(json_object **ret, const Types__Sandbox *sandbox)
 {
-    json_object *o = json_object_new_object();
-    for (size_t i = 0; o && config && i < config->n_annotations && i < MAP_MAX; i++)
-        json_object_object_add(o, config->annotations[i]->key,
-                               json_object_new_string(config->annotations[i]->value));
-    return o;
+    for (size_t i = 0; sandbox && i < sandbox->n_labels; i++)
+        if (add_entry(ret, sandbox->labels[i]->key, sandbox->labels[i]->value) < 0)
+            return -1;
+    return 0;
+}
+
+static int take_annotations(json_object **ret, const Cri__PodSandboxConfig *config)
+{
+    for (size_t i = 0; config && i < config->n_annotations; i++)
+        if (add_entry(ret, config->annotations[i]->key, config->annotations[i]->value) < 0)
+            return -1;
+    return 0;
+}
+
+static void create(struct controller *c, struct rpc_call *call,
+                   const struct sandbox_request *request, const Types__Sandbox *sandbox)
+{
+    json_object *labels = NULL, *annotations = NULL;
+    if (take_labels(&labels, sandbox) < 0 || take_annotations(&annotations, request->config) < 0) {
+        json_object_put(labels);
+        rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED, "no memory");
+        return;
+    }
+    sandbox_create(c->manager, call, request, labels, annotations);
 }
 
 static void on_create(struct rpc_call *call, const ProtobufCMessage *msg, void *ctx)
@@ -54,7 +76,7 @@ static void on_create(struct rpc_call *call, const ProtobufCMessage *msg, void *
     struct error err = {0};
     Cri__PodSandboxConfig *config = NULL;
     // Clients other than CRI may send no configuration at all.
-    if (any_is(req->options, ANY_POD_SANDBOX_CONFIG)) {
+    if (req->options && *req->options->type_url) {
         config = (Cri__PodSandboxConfig *)(void *)any_decode(
             req->options, ANY_POD_SANDBOX_CONFIG, &cri__pod_sandbox_config__descriptor, &err);
         if (!config) {
@@ -69,7 +91,7 @@ static void on_create(struct rpc_call *call, const ProtobufCMessage *msg, void *
         .runtime_type = req->sandbox && req->sandbox->runtime ? req->sandbox->runtime->name : "",
         .config = config,
     };
-    sandbox_create(c->manager, call, &request, labels_of(req->sandbox), annotations_of(config));
+    create(c, call, &request, req->sandbox);
     api_message_free((ProtobufCMessage *)(void *)config);
 }
 
@@ -114,8 +136,13 @@ static void on_start(struct rpc_call *call, const ProtobufCMessage *msg, void *c
         (const Sandbox__ControllerStartRequest *)(const void *)msg;
     struct controller *c = ctx;
     struct sandbox *s = find(call, c, req->sandbox_id);
+    struct error err = {0};
     if (!s)
         return;
+    if (sandbox_startable(s, &err) < 0) {
+        rpc_call_fail(call, &err);
+        return;
+    }
     struct starting *st = calloc(1, sizeof *st);
     if (!st) {
         rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED, "no memory");
@@ -191,7 +218,8 @@ static void on_metrics(struct rpc_call *call, const ProtobufCMessage *msg, void 
     if (!s)
         return;
     if (!s->record.pod.cgroup_parent) {
-        rpc_call_failf(call, STATUS_NOT_FOUND, "sandbox %s: it has no cgroup of its own",
+        rpc_call_failf(call, STATUS_FAILED_PRECONDITION,
+                       "sandbox %s: it has no cgroup of its own (linux.cgroup_parent)",
                        s->record.id);
         return;
     }

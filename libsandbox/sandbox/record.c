@@ -34,59 +34,87 @@ void record_done(struct sandbox_record *r)
 
 // ---- writing ---------------------------------------------------------------------------------
 
-static void add_string(json_object *o, const char *key, const char *value)
+// Adds a value, which is taken. Returns whether that worked: a member that is silently missing
+// would make a successor forget what must be undone.
+static bool add(json_object *o, const char *key, json_object *value)
 {
-    if (value)
-        json_object_object_add(o, key, json_object_new_string(value));
+    if (value && json_object_object_add(o, key, value) == 0)
+        return true;
+    json_object_put(value);
+    return false;
 }
 
-static void add_time(json_object *o, const char *key, const struct timespec *t)
+static bool add_string(json_object *o, const char *key, const char *value)
 {
+    return !value || add(o, key, json_object_new_string(value));
+}
+
+static bool add_int(json_object *o, const char *key, int64_t value)
+{
+    return add(o, key, json_object_new_int64(value));
+}
+
+static bool add_time(json_object *o, const char *key, const struct timespec *t)
+{
+    const int64_t parts[] = {t->tv_sec, t->tv_nsec};
     json_object *pair = json_object_new_array();
-    json_object_array_add(pair, json_object_new_int64(t->tv_sec));
-    json_object_array_add(pair, json_object_new_int64(t->tv_nsec));
-    json_object_object_add(o, key, pair);
+    for (size_t i = 0; pair && i < ARRAY_SIZE(parts); i++) {
+        json_object *part = json_object_new_int64(parts[i]);
+        if (!part || json_object_array_add(pair, part) < 0) {
+            json_object_put(part);
+            json_object_put(pair);
+            return false;
+        }
+    }
+    return add(o, key, pair);
+}
+
+static bool fill_json(json_object *o, const struct sandbox_record *r)
+{
+    return add_int(o, "version", RECORD_VERSION) && add_string(o, "id", r->id) &&
+           add_string(o, "state", sandbox_state_name(r->state)) &&
+           add(o, "remove", json_object_new_boolean(r->remove)) &&
+           add_time(o, "created_at", &r->created_at) && add_time(o, "exited_at", &r->exited_at) &&
+           add_int(o, "exit_status", r->exit_status) && add_string(o, "netns", r->netns) &&
+           add_string(o, "hostname", r->hostname) &&
+           add_string(o, "runtime_type", r->runtime_type) &&
+           (!r->labels || add(o, "labels", json_object_get(r->labels))) &&
+           (!r->annotations || add(o, "annotations", json_object_get(r->annotations))) &&
+           add_int(o, "init_pid", r->init.pid) &&
+           add_int(o, "init_start_time", (int64_t)r->init.start_time) &&
+           add(o, "undo", undo_to_json(&r->undo));
 }
 
 int record_store(const struct sandbox_record *r, const char *dir, struct error *err)
 {
     _cleanup_json_ json_object *o = json_object_new_object();
-    if (!o)
+    const char *text = o && fill_json(o, r) ? json_text(o) : NULL;
+    if (!text)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the record of %s", r->id);
-    json_object_object_add(o, "version", json_object_new_int(RECORD_VERSION));
-    add_string(o, "id", r->id);
-    add_string(o, "state", sandbox_state_name(r->state));
-    add_time(o, "created_at", &r->created_at);
-    add_time(o, "exited_at", &r->exited_at);
-    json_object_object_add(o, "exit_status", json_object_new_int64(r->exit_status));
-    add_string(o, "netns", r->netns);
-    add_string(o, "hostname", r->hostname);
-    add_string(o, "runtime_type", r->runtime_type);
-    if (r->labels)
-        json_object_object_add(o, "labels", json_object_get(r->labels));
-    if (r->annotations)
-        json_object_object_add(o, "annotations", json_object_get(r->annotations));
-    json_object_object_add(o, "init_pid", json_object_new_int(r->init.pid));
-    json_object_object_add(o, "init_start_time",
-                           json_object_new_int64((int64_t)r->init.start_time));
-    json_object_object_add(o, "undo", undo_to_json(&r->undo));
-
-    const char *text = json_text(o);
+    // The first one leaves room for what later ones add, so that only a Create can be refused.
+    size_t len = strlen(text);
+    size_t max = RECORD_SIZE_MAX - (r->state == SANDBOX_CREATING ? RECORD_GROWTH_MAX : 0);
+    if (len > max)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "labels and annotations: too much, the record of %s would have %zu bytes "
+                         "(at most %zu)",
+                         r->id, len, max);
     _cleanup_close_ int fd = open(dir, O_DIRECTORY | O_PATH | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return error_errno(err, errno, "state directory %s", dir);
-    int e = text ? file_write_atomic_at(fd, RECORD_FILE, text, strlen(text), 0600) : -ENOMEM;
+    int e = file_write_atomic_at(fd, RECORD_FILE, text, len, 0600);
     return e < 0 ? error_errno(err, e, "cannot write %s/%s", dir, RECORD_FILE) : 0;
 }
 
 // ---- reading ---------------------------------------------------------------------------------
 
+// A copy of the string, "" if it is absent.
 static int get_string_copy(json_object *o, const char *key, char **ret, struct error *err)
 {
-    const char *text = NULL;
+    const char *text = "";
     if (json_get_string(o, key, &text, err) < 0)
         return -1;
-    if (text && !(*ret = strdup(text)))
+    if (!(*ret = strdup(text)))
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
     return 0;
 }
@@ -114,13 +142,10 @@ static int get_string_map(json_object *o, const char *key, json_object **ret, st
         return -1;
     if (!map)
         return 0;
-    json_object_object_foreach(
-        map, name,
-        value) if (!json_object_is_type(value,
-                                        json_type_string)) return error_set(err,
-                                                                            STATUS_INVALID_ARGUMENT,
-                                                                            "%s.%s: not a string",
-                                                                            key, name);
+    for (struct lh_entry *e = json_object_get_object(map)->head; e; e = e->next)
+        if (!json_object_is_type((json_object *)lh_entry_v(e), json_type_string))
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s.%s: not a string", key,
+                             (const char *)lh_entry_k(e));
     *ret = json_object_get(map);
     return 0;
 }
@@ -144,6 +169,7 @@ static int fill(struct sandbox_record *r, json_object *o, const char *dir, const
     int64_t exit_status = 0, init_pid = 0, init_start = 0;
     json_object *undo = NULL;
     if (get_string_copy(o, "id", &r->id, err) < 0 || get_state(o, &r->state, err) < 0 ||
+        json_get_bool(o, "remove", &r->remove, err) < 0 ||
         get_time(o, "created_at", &r->created_at, err) < 0 ||
         get_time(o, "exited_at", &r->exited_at, err) < 0 ||
         json_get_int(o, "exit_status", &exit_status, err) < 0 ||
@@ -156,11 +182,13 @@ static int fill(struct sandbox_record *r, json_object *o, const char *dir, const
         json_get_int(o, "init_start_time", &init_start, err) < 0 ||
         json_get_array(o, "undo", &undo, err) < 0)
         return -1;
-    if (!r->id || strcmp(r->id, id) != 0)
+    if (strcmp(r->id, id) != 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "id: the record is of another sandbox");
     if (exit_status < 0 || exit_status > UINT32_MAX || init_pid < 0 || init_pid > INT32_MAX ||
         init_start < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "exit_status or init: out of range");
+    if (!undo)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "undo: missing");
     r->exit_status = (uint32_t)exit_status;
     r->init = (struct process_id){.pid = (pid_t)init_pid, .start_time = (uint64_t)init_start};
     return undo_from_json(&r->undo, undo, dir, err);

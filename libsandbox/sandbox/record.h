@@ -3,6 +3,7 @@
 #ifndef SANDBOX_RECORD_H
 #define SANDBOX_RECORD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -13,8 +14,10 @@
 
 #define RECORD_FILE    "sandbox.json"
 #define RECORD_VERSION 1
-// Largest record that is read.
-#define RECORD_SIZE_MAX (1024u * 1024)
+// Largest record that is written or read, and how much of it the first one, of state CREATING,
+// leaves to its successors.
+#define RECORD_SIZE_MAX   (1024u * 1024)
+#define RECORD_GROWTH_MAX 4096u
 
 // Who may do what:
 //   CREATING  Create is at work; a successor undoes it
@@ -35,12 +38,13 @@ const char *sandbox_state_name(enum sandbox_state state);
 struct sandbox_record {
     char *id;
     enum sandbox_state state;
+    bool remove; // forget it when it is stopped: nobody will ask for that (again)
     struct timespec created_at, exited_at;
-    uint32_t exit_status;
-    char *netns;         // containerd's path; "" with host network
-    char *hostname;      // "" with the host's
-    char *runtime_type;  // as containerd said it
-    json_object *labels; // string to string
+    uint32_t exit_status; // from STOPPING on
+    char *netns;          // containerd's path; "" with host network
+    char *hostname;       // "" with the host's
+    char *runtime_type;   // as containerd said it
+    json_object *labels;  // string to string
     json_object *annotations;
     struct process_id init; // pid 0: none
     struct pod pod;         // what the task server gets to know
@@ -49,7 +53,8 @@ struct sandbox_record {
 
 // Frees everything the record holds, not the struct.
 void record_done(struct sandbox_record *r);
-// Writes the record into its directory. Returns 0 or -1.
+// Writes the record into its directory. INVALID_ARGUMENT if it is too long; a record that could be
+// written as CREATING is never too long later. Returns 0 or -1.
 int record_store(const struct sandbox_record *r, const char *dir, struct error *err);
 // Reads the record of directory `dir`, whose last component is `id`. NOT_FOUND without a file,
 // FAILED_PRECONDITION for a version that we do not know, INVALID_ARGUMENT for broken contents

@@ -1,15 +1,23 @@
 // The state machine of a sandbox. Every change of state is journaled before anybody is told.
 //
 //   (new) -> CREATING -> CREATED -> READY -> STOPPING -> STOPPED -> (forgotten)
-//                 \          \________________/
-//                  failed: undone and forgotten
+//                |           |                   ^
+//                |           `-------------------|
+//                `---- failed, or given up ------'
 //
 // At most one job (a forked child that makes or unmakes) is at work for a sandbox. Who asks for a
 // stop while one runs is put on `stops` and served when it is done; so a Shutdown that races a
-// Create waits until Create has unwound. A sandbox ends in two steps: the task server ends its
-// containers (an RPC), then the undo list is run (a job). If the task server is not there, its
-// successor cleans up its containers from its own journal, and the undo list ends what sits in the
-// pod's namespaces.
+// Create waits until Create has unwound.
+//
+// There is one way down, whoever asks for it: the task server ends the containers (an RPC), then
+// the undo list is run (a job), then Waits and Stops are answered. A Create that fails goes the
+// same way, without containers, and is answered at the end of it: containerd removes the network
+// namespace at once. What nobody will ask for any more (a failed Create, a Shutdown, a sandbox that
+// was never started) has `remove` in its record and is forgotten at the end.
+//
+// On the way down nothing stops for a journal that cannot be written: the undo list is in it
+// already and may be run any number of times. An undo list that fails leaves the sandbox STOPPING,
+// with an error for who asked; the next Stop or Shutdown runs it again, or the sweep does.
 #include "sandbox/sandbox.h"
 
 #include <errno.h>
@@ -29,18 +37,26 @@
 #include "sandbox/answers.h"
 #include "sandbox/task_peer.h"
 
-// Exit status of a sandbox that was stopped on request.
+// Exit status of a sandbox that was stopped on request, and of one that never was.
 #define STATUS_STOPPED_BY_REQUEST 0
-// How often sandboxes that nobody starts are looked for, and the age from which on they are ended,
-// in seconds. containerd pulls the pause image between Create and Start, so the age is generous.
-#define SWEEP_INTERVAL 60.0
-#define UNSTARTED_AGE  600
-
-static void unmake(struct sandbox *s, uint32_t status);
+#define STATUS_NEVER_CREATED      255
+// How often the sweep is made, and the age from which on sandboxes that nobody starts are ended, in
+// seconds. containerd pulls the pause image between Create and Start, so the age is generous. A pod
+// on the host's network shows no sign of being forgotten, so it gets more time.
+#define SWEEP_INTERVAL     60.0
+#define UNSTARTED_AGE      600
+#define UNSTARTED_AGE_HOST (6 * UNSTARTED_AGE)
 
 // ---- life and death of the object --------------------------------------------------------------
 
 static void on_init_exit(struct ev_loop *loop, ev_io *w, int events);
+
+static time_t boottime(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return t.tv_sec;
+}
 
 static struct sandbox *sandbox_new(struct sandbox_manager *m, struct sandbox_record *record)
 {
@@ -57,8 +73,9 @@ static struct sandbox *sandbox_new(struct sandbox_manager *m, struct sandbox_rec
     s->manager = m;
     s->record = *record;
     *record = (struct sandbox_record){0};
-    TAILQ_INIT(&s->waits);
-    TAILQ_INIT(&s->stops);
+    s->since = boottime();
+    TAILQ_INIT(&s->waits.list);
+    TAILQ_INIT(&s->stops.list);
     ev_init(&s->init_exit, on_init_exit);
     s->init_exit.fd = -1;
     s->init_exit.data = s;
@@ -94,7 +111,6 @@ struct sandbox *sandbox_find(struct sandbox_manager *m, const char *id, struct e
     if (ident_check(id, "sandbox_id", err) < 0)
         return NULL;
     struct sandbox *s = map_get(m->sandboxes, id);
-    // One that is being made is not there yet; one that was removed is not there any more.
     if (!s)
         error_set(err, STATUS_NOT_FOUND, "sandbox %s: not found", id);
     return s;
@@ -113,64 +129,65 @@ static int set_state(struct sandbox *s, enum sandbox_state state, struct error *
     return 0;
 }
 
+// For the way down, on which there is nothing to give up for.
+static void force_state(struct sandbox *s, enum sandbox_state state)
+{
+    struct error err = {0};
+    if (set_state(s, state, &err) == 0)
+        return;
+    log_error("sandbox %s: %s", s->record.id, err.text);
+    s->record.state = state;
+}
+
 // ---- waiters ------------------------------------------------------------------------------------
 
-static void waiter_free(struct sandbox_waiters *list, struct sandbox_waiter *w)
+static struct rpc_call *unpark(struct sandbox_waiter *w)
 {
-    TAILQ_REMOVE(list, w, link);
-    if (list == &w->sandbox->waits)
-        w->sandbox->n_waits--;
+    struct rpc_call *call = w->call;
+    TAILQ_REMOVE(&w->in->list, w, link);
+    w->in->n--;
     free(w);
+    return call;
 }
 
-static void on_wait_cancelled(struct rpc_call *call, void *arg)
+static void on_cancelled(struct rpc_call *call, void *arg)
 {
     (void)call;
-    struct sandbox_waiter *w = arg;
-    waiter_free(&w->sandbox->waits, w);
+    unpark(arg);
 }
 
-static void on_stop_cancelled(struct rpc_call *call, void *arg)
+// Returns 0, or -1 when the call was refused instead (and is over).
+static int park(struct sandbox *s, struct sandbox_waiters *in, struct rpc_call *call)
 {
-    (void)call;
-    struct sandbox_waiter *w = arg;
-    waiter_free(&w->sandbox->stops, w);
-}
-
-static void park(struct sandbox *s, struct sandbox_waiters *list, struct rpc_call *call)
-{
-    bool wait = list == &s->waits;
-    struct sandbox_waiter *w = NULL;
-    if (wait && s->n_waits == SANDBOX_WAITERS_MAX) {
-        rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED, "sandbox %s: %d Waits are open already",
-                       s->record.id, SANDBOX_WAITERS_MAX);
-        return;
+    if (in->n == SANDBOX_WAITERS_MAX) {
+        rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED,
+                       "sandbox %s: %d calls wait for it already, let them end first", s->record.id,
+                       SANDBOX_WAITERS_MAX);
+        return -1;
     }
-    if (!(w = calloc(1, sizeof *w))) {
+    struct sandbox_waiter *w = calloc(1, sizeof *w);
+    if (!w) {
         rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED, "no memory");
-        return;
+        return -1;
     }
     w->call = call;
-    w->sandbox = s;
-    TAILQ_INSERT_TAIL(list, w, link);
-    s->n_waits += wait;
-    rpc_call_on_cancel(call, wait ? on_wait_cancelled : on_stop_cancelled, w);
+    w->in = in;
+    TAILQ_INSERT_TAIL(&in->list, w, link);
+    in->n++;
+    rpc_call_on_cancel(call, on_cancelled, w);
+    return 0;
 }
 
 static void answer_waits(struct sandbox *s)
 {
-    for (struct sandbox_waiter *w; (w = TAILQ_FIRST(&s->waits));) {
-        struct rpc_call *call = w->call;
-        waiter_free(&s->waits, w);
-        answer_wait(call, &s->record);
-    }
+    for (struct sandbox_waiter *w; (w = TAILQ_FIRST(&s->waits.list));)
+        answer_wait(unpark(w), &s->record);
 }
 
 static void answer_stops(struct sandbox *s, const struct error *err)
 {
-    for (struct sandbox_waiter *w; (w = TAILQ_FIRST(&s->stops));) {
-        struct rpc_call *call = w->call;
-        waiter_free(&s->stops, w);
+    for (struct sandbox_waiter *w; (w = TAILQ_FIRST(&s->stops.list));) {
+        struct rpc_call *call = unpark(w);
         if (err)
             rpc_call_fail(call, err);
         else
@@ -178,24 +195,45 @@ static void answer_stops(struct sandbox *s, const struct error *err)
     }
 }
 
+// Answers a Create that failed.
+static void answer_failed_create(struct sandbox *s)
+{
+    struct rpc_call *call = s->creating;
+    s->creating = NULL;
+    if (call)
+        rpc_call_fail(call, &s->failure);
+}
+
 // ---- forgetting ---------------------------------------------------------------------------------
 
-// Removes the directory of a stopped sandbox and the sandbox. Nothing is mounted there any more.
+int sandbox_remove_dir(struct sandbox_manager *m, const char *id)
+{
+    char removed[sizeof SANDBOX_REMOVED_PREFIX + IDENT_MAX];
+    _cleanup_close_ int dirfd = open(m->sandboxes_dir, O_DIRECTORY | O_PATH | O_CLOEXEC);
+    if (dirfd < 0)
+        return -errno;
+    int e = path_format(removed, sizeof removed, SANDBOX_REMOVED_PREFIX "%s", id);
+    if (e < 0 || (e = file_remove_tree_at(dirfd, removed)) < 0)
+        return e;
+    if (renameat(dirfd, id, dirfd, removed) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    return file_remove_tree_at(dirfd, removed);
+}
+
+// Removes the directory of a stopped sandbox, and the sandbox.
 static void remove_stopped(struct sandbox *s)
 {
-    int dirfd = open(s->manager->sandboxes_dir, O_DIRECTORY | O_PATH | O_CLOEXEC);
-    int e = dirfd < 0 ? -errno : file_remove_tree_at(dirfd, s->record.id);
-    close_fd(&dirfd);
+    int e = sandbox_remove_dir(s->manager, s->record.id);
+    answer_failed_create(s);
+    answer_waits(s);
     if (e < 0) {
         struct error err = {0};
         error_errno(&err, e, "sandbox %s: cannot remove %s", s->record.id, s->dir);
         log_error("%s", err.text);
-        s->remove = false;
         answer_stops(s, &err);
         return;
     }
     log_info("sandbox %s: removed", s->record.id);
-    answer_waits(s);
     answer_stops(s, NULL);
     forget(s);
 }
@@ -212,23 +250,27 @@ static int unmake_work(void *arg, void *reply, size_t *reply_len, struct error *
 
 static void stopped(struct sandbox *s)
 {
-    struct error err = {0};
     unwatch_init(s);
     undo_done(&s->record.undo);
     clock_gettime(CLOCK_REALTIME, &s->record.exited_at);
-    s->record.exit_status = s->stop_status;
     s->record.init = (struct process_id){0};
-    if (set_state(s, SANDBOX_STOPPED, &err) < 0) {
-        // In memory it is stopped all the same; a successor would only run the undo list again.
-        log_error("sandbox %s: %s", s->record.id, err.text);
-        s->record.state = SANDBOX_STOPPED;
-    }
+    force_state(s, SANDBOX_STOPPED);
     log_info("sandbox %s: stopped, status %u", s->record.id, s->record.exit_status);
-    answer_waits(s);
-    if (s->remove)
+    if (s->record.remove) {
         remove_stopped(s);
-    else
-        answer_stops(s, NULL);
+        return;
+    }
+    answer_waits(s);
+    answer_stops(s, NULL);
+}
+
+static void not_stopped(struct sandbox *s, const struct error *why)
+{
+    struct error err = *why;
+    error_wrap(&err, "sandbox %s", s->record.id);
+    log_error("%s", err.text);
+    answer_failed_create(s);
+    answer_stops(s, &err);
 }
 
 static void on_unmade(const void *reply, size_t reply_len, const struct error *err, void *arg)
@@ -237,14 +279,10 @@ static void on_unmade(const void *reply, size_t reply_len, const struct error *e
     (void)reply_len;
     struct sandbox *s = arg;
     s->job = NULL;
-    if (err) {
-        // The list stays in the journal; the next Stop or Shutdown runs it again.
-        log_error("sandbox %s: %s", s->record.id, err->text);
-        s->remove = false;
-        answer_stops(s, err);
-        return;
-    }
-    stopped(s);
+    if (err)
+        not_stopped(s, err);
+    else
+        stopped(s);
 }
 
 static void start_unmake_job(struct sandbox *s)
@@ -252,56 +290,53 @@ static void start_unmake_job(struct sandbox *s)
     struct error err = {0};
     s->job = job_start(s->manager->loop, s->manager->reaper, unmake_work, on_unmade, s,
                        SANDBOX_JOB_TIMEOUT, &err);
-    if (!s->job) {
-        log_error("sandbox %s: %s", s->record.id, err.text);
-        s->remove = false;
-        answer_stops(s, &err);
-    }
+    if (!s->job)
+        not_stopped(s, &err);
 }
 
 static void on_containers_ended(const struct error *err, void *arg)
 {
     struct sandbox *s = arg;
     s->ending = 0;
+    // Those that sit in the pod's namespaces are ended by the undo list.
     if (err)
-        log_warn("sandbox %s: its containers are left to the task server's successor: %s",
-                 s->record.id, err->text);
+        log_warn("sandbox %s: the task server did not end its containers: %s", s->record.id,
+                 err->text);
     start_unmake_job(s);
 }
 
-// Ends the sandbox, with `status` as its exit status. Idempotent while it is at work.
+// Ends the sandbox, with `status` as its exit status. Idempotent while it is at work; `status` of
+// the first attempt counts.
 static void unmake(struct sandbox *s, uint32_t status)
 {
-    struct error err = {0};
     if (s->job || s->ending)
         return;
-    s->stop_status = status;
-    if (s->record.state != SANDBOX_STOPPING && set_state(s, SANDBOX_STOPPING, &err) < 0) {
-        s->remove = false;
-        answer_stops(s, &err);
-        return;
+    bool containers = s->record.state != SANDBOX_CREATING;
+    if (s->record.state != SANDBOX_STOPPING) {
+        s->record.exit_status = status;
+        force_state(s, SANDBOX_STOPPING);
     }
-    s->ending = task_peer_end(s->manager->tasks, s->record.id, status, SANDBOX_END_TIMEOUT,
-                              on_containers_ended, s);
+    if (containers)
+        s->ending = task_peer_end(s->manager->tasks, s->record.id, s->record.exit_status,
+                                  SANDBOX_END_TIMEOUT, on_containers_ended, s);
     if (!s->ending)
         start_unmake_job(s);
 }
 
 void sandbox_stop(struct sandbox *s, struct rpc_call *call, bool remove)
 {
-    s->remove |= remove;
-    if (s->record.state == SANDBOX_STOPPED) {
-        if (!remove) {
-            api_reply_empty(call);
-            return;
-        }
-        park(s, &s->stops, call);
-        remove_stopped(s);
+    if (s->record.state == SANDBOX_STOPPED && !remove) {
+        api_reply_empty(call);
         return;
     }
-    park(s, &s->stops, call);
-    // A Create at work ends first; it sees that somebody waits for the stop.
-    if (s->record.state != SANDBOX_CREATING)
+    if (park(s, &s->stops, call) < 0)
+        return;
+    s->record.remove |= remove;
+    if (s->record.state == SANDBOX_STOPPED)
+        remove_stopped(s);
+    else if (s->record.state == SANDBOX_CREATING)
+        s->end_asked = true; // Create ends first
+    else
         unmake(s, STATUS_STOPPED_BY_REQUEST);
 }
 
@@ -325,36 +360,12 @@ static int make_work(void *arg, void *reply, size_t *reply_len, struct error *er
     return 0;
 }
 
-static void on_undone(const void *reply, size_t reply_len, const struct error *err, void *arg)
+static void fail_create(struct sandbox *s, const struct error *why)
 {
-    (void)reply;
-    (void)reply_len;
-    struct sandbox *s = arg;
-    s->job = NULL;
-    if (err)
-        log_error("sandbox %s: after a failed Create: %s", s->record.id, err->text);
-    int dirfd = open(s->manager->sandboxes_dir, O_DIRECTORY | O_PATH | O_CLOEXEC);
-    if (!err && dirfd >= 0)
-        file_remove_tree_at(dirfd, s->record.id);
-    close_fd(&dirfd);
-    if (s->creating)
-        rpc_call_fail(s->creating, &s->failure);
-    answer_waits(s);
-    answer_stops(s, NULL);
-    forget(s);
-}
-
-// Create failed: everything is undone before the caller hears of it (containerd removes the network
-// namespace at once).
-static void undo_create(struct sandbox *s, const struct error *why)
-{
-    struct error err = {0};
     s->failure = *why;
+    s->record.remove = true;
     log_error("sandbox %s: create: %s", s->record.id, why->text);
-    s->job = job_start(s->manager->loop, s->manager->reaper, unmake_work, on_undone, s,
-                       SANDBOX_JOB_TIMEOUT, &err);
-    if (!s->job)
-        on_undone(NULL, 0, &err, s);
+    unmake(s, STATUS_NEVER_CREATED);
 }
 
 static void on_create_cancelled(struct rpc_call *call, void *arg)
@@ -362,7 +373,8 @@ static void on_create_cancelled(struct rpc_call *call, void *arg)
     (void)call;
     struct sandbox *s = arg;
     s->creating = NULL;
-    s->cancelled = true;
+    s->record.remove = true;
+    s->end_asked = true;
 }
 
 static int take_made(struct sandbox *s, const struct sandbox_made *made, struct error *err)
@@ -384,26 +396,22 @@ static void on_made(const void *reply, size_t reply_len, const struct error *job
     struct error err = {0};
     s->job = NULL;
     if (job_err) {
-        undo_create(s, job_err);
+        fail_create(s, job_err);
         return;
     }
     struct sandbox_made made = {0};
     if (reply_len == sizeof made)
         memcpy(&made, reply, sizeof made);
     if (take_made(s, &made, &err) < 0) {
-        undo_create(s, &err);
+        fail_create(s, &err);
         return;
     }
-    if (s->cancelled) {
-        error_set(&err, STATUS_CANCELLED, "the caller gave up");
-        undo_create(s, &err);
-        return;
-    }
-    log_info("sandbox %s: created", s->record.id);
+    log_info("sandbox %s: created%s", s->record.id, s->creating ? "" : ", but the caller gave up");
     struct rpc_call *call = s->creating;
     s->creating = NULL;
-    answer_create(call, s->record.id);
-    if (!TAILQ_EMPTY(&s->stops))
+    if (call)
+        answer_create(call, s->record.id);
+    if (s->end_asked)
         unmake(s, STATUS_STOPPED_BY_REQUEST);
 }
 
@@ -441,7 +449,7 @@ static struct sandbox *begin(struct sandbox_manager *m, const struct sandbox_req
         return NULL;
     }
     if (record_store(&s->record, s->dir, err) < 0) {
-        rmdir(s->dir);
+        sandbox_remove_dir(m, s->record.id);
         forget(s);
         return NULL;
     }
@@ -477,29 +485,30 @@ void sandbox_create(struct sandbox_manager *m, struct rpc_call *call,
         return;
     }
     s->creating = call;
+    rpc_call_on_cancel(call, on_create_cancelled, s);
     // The child gets a copy of all memory at the fork, so the request need not outlive this call.
     s->request = request;
     s->job = job_start(m->loop, m->reaper, make_work, on_made, s, SANDBOX_JOB_TIMEOUT, &err);
     s->request = NULL;
-    if (!s->job) {
-        undo_create(s, &err);
-        return;
-    }
-    rpc_call_on_cancel(call, on_create_cancelled, s);
+    if (!s->job)
+        fail_create(s, &err);
+}
+
+int sandbox_startable(const struct sandbox *s, struct error *err)
+{
+    if (s->record.state == SANDBOX_CREATED)
+        return 0;
+    if (s->record.state == SANDBOX_READY)
+        return error_set(err, STATUS_FAILED_PRECONDITION, "sandbox %s: already started",
+                         s->record.id);
+    return error_set(err, STATUS_FAILED_PRECONDITION, "sandbox %s: cannot be started, it is %s",
+                     s->record.id, sandbox_state_name(s->record.state));
 }
 
 int sandbox_start(struct sandbox *s, struct error *err)
 {
-    switch (s->record.state) {
-    case SANDBOX_CREATED:
-        break;
-    case SANDBOX_READY:
-        return error_set(err, STATUS_FAILED_PRECONDITION, "sandbox %s: already started",
-                         s->record.id);
-    default:
-        return error_set(err, STATUS_FAILED_PRECONDITION, "sandbox %s: cannot be started, it is %s",
-                         s->record.id, sandbox_state_name(s->record.state));
-    }
+    if (sandbox_startable(s, err) < 0)
+        return -1;
     if (set_state(s, SANDBOX_READY, err) < 0)
         return -1;
     log_info("sandbox %s: ready", s->record.id);
@@ -511,7 +520,7 @@ void sandbox_wait(struct sandbox *s, struct rpc_call *call)
     if (s->record.state == SANDBOX_STOPPED)
         answer_wait(call, &s->record);
     else
-        park(s, &s->waits, call);
+        (void)park(s, &s->waits, call);
 }
 
 // ---- the init process ---------------------------------------------------------------------------
@@ -540,37 +549,76 @@ static void on_init_exit(struct ev_loop *loop, ev_io *w, int events)
 
 // ---- the manager --------------------------------------------------------------------------------
 
-static bool unstarted(const struct sandbox *s, time_t now)
+static bool is_gone(const char *netns)
 {
-    if (s->record.state != SANDBOX_CREATED || s->job || s->ending ||
-        now - s->record.created_at.tv_sec < UNSTARTED_AGE)
+    struct error err = {0};
+    // Not everything that goes wrong here says so: descriptors may be short, too.
+    return namespace_check(netns, "net", &err) < 0 &&
+           (err.status == STATUS_NOT_FOUND || err.status == STATUS_INVALID_ARGUMENT);
+}
+
+// A pod whose RunPodSandbox failed after Create: containerd calls nothing, but it takes the network
+// namespace away.
+static bool is_unstarted(const struct sandbox *s, time_t now)
+{
+    if (s->record.state != SANDBOX_CREATED)
         return false;
-    // A pod whose RunPodSandbox failed after Create: containerd calls nothing, but it takes the
-    // network namespace away. A pod on the host's network has none; it gets six times as long.
     if (*s->record.netns)
-        return namespace_check(s->record.netns, "net", NULL) < 0;
-    return now - s->record.created_at.tv_sec >= 6 * UNSTARTED_AGE;
+        return now - s->since >= UNSTARTED_AGE && is_gone(s->record.netns);
+    return now - s->since >= UNSTARTED_AGE_HOST;
+}
+
+void sandbox_resume(struct sandbox *s)
+{
+    struct error err = {0};
+    if (s->job || s->ending)
+        return;
+    switch (s->record.state) {
+    case SANDBOX_CREATING:
+        error_set(&err, STATUS_CANCELLED, "it was cut off");
+        fail_create(s, &err);
+        break;
+    case SANDBOX_CREATED:
+    case SANDBOX_READY:
+        if (s->record.remove) // Create's caller had given up
+            unmake(s, STATUS_STOPPED_BY_REQUEST);
+        break;
+    case SANDBOX_STOPPING:
+        unmake(s, s->record.exit_status);
+        break;
+    case SANDBOX_STOPPED:
+        if (s->record.remove)
+            remove_stopped(s);
+        break;
+    case SANDBOX_STATE_MAX_:
+        break;
+    }
 }
 
 static bool sweep_one(const char *key, void *value, void *arg)
 {
     (void)key;
     struct sandbox *s = value;
-    if (unstarted(s, *(const time_t *)arg)) {
+    if (is_unstarted(s, *(const time_t *)arg)) {
         log_warn("sandbox %s: created, but never started; ending it", s->record.id);
-        s->remove = true;
+        s->record.remove = true;
         unmake(s, STATUS_STOPPED_BY_REQUEST);
+    } else {
+        sandbox_resume(s);
     }
     return true;
+}
+
+void sandbox_manager_sweep(struct sandbox_manager *m, time_t now)
+{
+    map_each(m->sandboxes, sweep_one, &now);
 }
 
 static void on_sweep(struct ev_loop *loop, ev_timer *w, int events)
 {
     (void)loop;
     (void)events;
-    struct sandbox_manager *m = w->data;
-    time_t now = time(NULL);
-    map_each(m->sandboxes, sweep_one, &now);
+    sandbox_manager_sweep(w->data, boottime());
 }
 
 int sandbox_manager_init(struct sandbox_manager *m, struct ev_loop *loop, struct reaper *reaper,

@@ -17,7 +17,8 @@
 
 // Most sandboxes of one daemon.
 #define SANDBOX_COUNT_MAX 16384
-// Most Waits parked on one sandbox (containerd parks one; a client that leaks them is refused).
+// Most Waits, and most Stops and Shutdowns, parked on one sandbox (containerd parks one; a client
+// that leaks them is refused).
 #define SANDBOX_WAITERS_MAX 64
 // Seconds that making or unmaking one sandbox may take.
 #define SANDBOX_JOB_TIMEOUT 60.0
@@ -68,29 +69,32 @@ struct sandbox_config {
     bool unprivileged_icmp;   // net.ipv4.ping_group_range="0 2147483647" by default
 };
 
+// Calls that are parked until a sandbox gets somewhere.
+struct sandbox_waiters {
+    TAILQ_HEAD(, sandbox_waiter) list;
+    size_t n;
+};
+
 struct sandbox_waiter {
     TAILQ_ENTRY(sandbox_waiter) link;
     struct rpc_call *call;
-    struct sandbox *sandbox;
+    struct sandbox_waiters *in;
 };
-TAILQ_HEAD(sandbox_waiters, sandbox_waiter);
 
 struct sandbox {
     struct sandbox_manager *manager;
     char *dir; // <state dir>/sandboxes/<id>
     struct sandbox_record record;
+    time_t since;                          // CLOCK_BOOTTIME when this process got to know it
     struct job *job;                       // the one job at work
     const struct sandbox_request *request; // only while Create forks its job
     struct rpc_call *creating;             // the Create call, until it is answered or cancelled
-    uint64_t ending;                       // number of the End call at the task server, 0: none
     struct error failure;                  // why Create failed
-    bool cancelled;                        // Create's caller is gone: undo when the job is done
-    bool remove;                           // forget it when it is stopped
-    uint32_t stop_status;                  // exit status to report when the stop is done
+    bool end_asked;                        // Create's caller gave up, or a Stop came meanwhile
+    uint64_t ending;                       // number of the End call at the task server, 0: none
     ev_io init_exit;                       // pidfd of the init
     struct sandbox_waiters waits;          // Wait calls
     struct sandbox_waiters stops;          // Stop and Shutdown calls
-    size_t n_waits;
 };
 
 struct sandbox_manager {
@@ -101,7 +105,7 @@ struct sandbox_manager {
     struct task_peer *tasks;
     char *sandboxes_dir;
     struct map *sandboxes; // id -> struct sandbox
-    ev_timer sweep;        // ends sandboxes that nobody started
+    ev_timer sweep;        // calls sandbox_manager_sweep
 };
 
 // The directory is made if it is missing. Borrowed: everything but the path. Returns 0 or -1.
@@ -111,16 +115,24 @@ int sandbox_manager_init(struct sandbox_manager *m, struct ev_loop *loop, struct
 // Frees the memory; sandboxes live on in the world.
 void sandbox_manager_done(struct sandbox_manager *m);
 
-// Reads all records and makes the world agree with them; to be called once, before listening. Never
-// fails for one sandbox: what cannot be read is put into <dir>/quarantine and reported.
-// (recovery.c)
+// Reads all records and makes the world agree with them; to be called once, before listening. What
+// must be ended is known as STOPPING when this returns and is ended from the loop. What cannot be
+// read is put into <dir>/quarantine and reported. Returns 0, or -1 when the directory cannot be
+// read or there are not enough resources to know everything that lives. (recovery.c)
 int sandbox_manager_recover(struct sandbox_manager *m, struct error *err);
+
+// Ends what nobody else will: sandboxes that were created and never started, and stops that failed
+// and that nobody has repeated. `now` is CLOCK_BOOTTIME in seconds. Called by a timer.
+void sandbox_manager_sweep(struct sandbox_manager *m, time_t now);
 
 // NULL with NOT_FOUND (or INVALID_ARGUMENT for an id that cannot be one).
 struct sandbox *sandbox_find(struct sandbox_manager *m, const char *id, struct error *err);
 
 // Adds a sandbox for a recovered record (takes the contents of *record). NULL without memory.
 struct sandbox *sandbox_adopt(struct sandbox_manager *m, struct sandbox_record *record);
+// Goes on with what a predecessor was cut off in, or with what failed before: a Create is undone, a
+// stop is made again, a removal is finished. The sandbox may be gone when this returns.
+void sandbox_resume(struct sandbox *s);
 // Watches the init of a living sandbox. Returns 0 or negative errno (-ESRCH: it is gone).
 int sandbox_watch_init(struct sandbox *s);
 
@@ -129,11 +141,25 @@ void sandbox_create(struct sandbox_manager *m, struct rpc_call *call,
                     const struct sandbox_request *request, json_object *labels,
                     json_object *annotations);
 void sandbox_wait(struct sandbox *s, struct rpc_call *call);
-// Stops it (idempotent) and then, if `remove`, forgets it.
+// Stops it (idempotent) and then, if `remove`, forgets it. A caller that gives up changes nothing
+// of that.
 void sandbox_stop(struct sandbox *s, struct rpc_call *call, bool remove);
-// Marks a created sandbox as running. Returns 0 or -1.
+// May it be started? FAILED_PRECONDITION in every state but CREATED. Returns 0 or -1.
+int sandbox_startable(const struct sandbox *s, struct error *err);
+// Marks a created sandbox as running. Errors as above. Returns 0 or -1.
 int sandbox_start(struct sandbox *s, struct error *err);
 // The sandbox ended by itself: containers are ended, waits answered with `status`.
 void sandbox_died(struct sandbox *s, uint32_t status);
+
+// ---- for recovery.c
+// ------------------------------------------------------------------------------
+
+// What sandboxes_dir has for a directory that is being removed: this and the id. It is no id.
+#define SANDBOX_REMOVED_PREFIX ".removed-"
+
+// Removes the directory of a sandbox, in which nothing is mounted any more. It is renamed first, so
+// that there is no moment at which it has lost its record and still looks like a sandbox. Absent is
+// success. Returns 0 or a negative errno.
+int sandbox_remove_dir(struct sandbox_manager *m, const char *id);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -21,19 +22,25 @@
 #include "rpc/ttrpc_client.h"
 
 #define RETRY_INTERVAL    0.005
+#define REFUSED_PAUSE     1.0 // after an Info that was answered, but with an error
 #define INFO_TIMEOUT      5.0
 #define RESTART_PAUSE_MIN 0.02
 #define RESTART_PAUSE_MAX 5.0
 
 extern char **environ;
 
-// Somebody who waits for the server, or for the end of a sandbox's containers.
+// Somebody who waits for the server, or for the end of a sandbox's containers. A request waits
+// while the server is down; one whose connection is lost waits again, for the successor.
 struct request {
     LIST_ENTRY(request) link;
     struct task_peer *server;
     uint64_t number;
-    uint64_t call; // at the client; 0: waits for the server
-    ev_tstamp deadline;
+    const char *method;
+    uint8_t *payload; // owned
+    size_t len;
+    double timeout;     // of the call
+    uint64_t call;      // at the client; 0: waits for the server
+    ev_tstamp deadline; // of the waiting
     task_peer_fn fn;
     void *arg;
 };
@@ -55,13 +62,53 @@ struct task_peer {
     uint64_t last_number;
 };
 
+static void request_free(struct request *q)
+{
+    LIST_REMOVE(q, link);
+    free(q->payload);
+    free(q);
+}
+
 static void finish(struct request *q, const struct error *err)
 {
     task_peer_fn fn = q->fn;
     void *arg = q->arg;
-    LIST_REMOVE(q, link);
-    free(q);
+    request_free(q);
     fn(err, arg);
+}
+
+static void on_answer(const uint8_t *data, size_t len, const struct error *err, void *arg)
+{
+    (void)data;
+    (void)len;
+    struct request *q = arg;
+    struct task_peer *t = q->server;
+    q->call = 0;
+    if (err && err->status == STATUS_UNAVAILABLE && q->deadline > ev_now(t->loop))
+        ev_timer_start(t->loop, &t->retry); // the retry's Info sends it again
+    else
+        finish(q, err);
+}
+
+static int send_request(struct request *q, struct error *err)
+{
+    q->call = ttrpc_client_call(q->server->client, SERVICE_PODS, q->method, q->payload, q->len,
+                                q->timeout, NULL, on_answer, q, err);
+    return q->call ? 0 : -1;
+}
+
+// One that waits, was there when number `last` was given, and has its deadline at `until` or
+// before. Whoever is told something may make and forget requests, so each is looked for from the
+// start.
+static struct request *next_waiting(struct task_peer *t, uint64_t last, ev_tstamp until)
+{
+    struct request *q;
+    LIST_FOREACH(q, &t->requests, link)
+    {
+        if (!q->call && q->number <= last && q->deadline <= until)
+            return q;
+    }
+    return NULL;
 }
 
 // ---- starting the program -----------------------------------------------------------------------
@@ -113,11 +160,17 @@ static void expire(struct task_peer *t)
     struct error err = {0};
     error_set(&err, STATUS_UNAVAILABLE, "the task server does not listen on %s; see its log",
               t->config->socket);
-    for (struct request *q = LIST_FIRST(&t->requests), *next; q; q = next) {
-        next = LIST_NEXT(q, link);
-        if (!q->call && q->deadline <= ev_now(t->loop))
+    for (struct request *q; (q = next_waiting(t, t->last_number, ev_now(t->loop)));)
+        finish(q, &err);
+}
+
+static void send_waiting(struct task_peer *t)
+{
+    struct error err = {0};
+    uint64_t last = t->last_number;
+    for (struct request *q; (q = next_waiting(t, last, INFINITY));)
+        if (send_request(q, &err) < 0)
             finish(q, &err);
-    }
 }
 
 static void on_info(const uint8_t *data, size_t len, const struct error *err, void *arg)
@@ -128,17 +181,18 @@ static void on_info(const uint8_t *data, size_t len, const struct error *err, vo
     t->info_call = 0;
     if (err) {
         log_warn("task server: %s", err->text);
+        if (err->status != STATUS_UNAVAILABLE) {
+            ev_timer_stop(t->loop, &t->retry);
+            ev_timer_set(&t->retry, REFUSED_PAUSE, RETRY_INTERVAL);
+            ev_timer_start(t->loop, &t->retry);
+        }
         return; // the retry timer goes on
     }
     t->up = true;
     t->pause = RESTART_PAUSE_MIN;
     ev_timer_stop(t->loop, &t->retry);
     log_info("task server answers on %s", t->config->socket);
-    for (struct request *q = LIST_FIRST(&t->requests), *next; q; q = next) {
-        next = LIST_NEXT(q, link);
-        if (!q->call)
-            finish(q, NULL);
-    }
+    send_waiting(t);
 }
 
 static void on_retry(struct ev_loop *loop, ev_timer *w, int events)
@@ -151,7 +205,9 @@ static void on_retry(struct ev_loop *loop, ev_timer *w, int events)
         return;
     t->info_call = ttrpc_client_call(t->client, SERVICE_PODS, "Info", NULL, 0, INFO_TIMEOUT, NULL,
                                      on_info, t, &err);
-    if (!t->info_call && !t->child && ev_now(loop) >= t->next_start)
+    // Only "nobody listens" is a reason to start one.
+    if (!t->info_call && err.status == STATUS_UNAVAILABLE && !t->child &&
+        ev_now(loop) >= t->next_start)
         start_program(t);
 }
 
@@ -192,8 +248,7 @@ struct task_peer *task_peer_free(struct task_peer *t)
     for (struct request *q; (q = LIST_FIRST(&t->requests));) {
         if (q->call)
             ttrpc_client_forget(t->client, q->call);
-        LIST_REMOVE(q, link);
-        free(q);
+        request_free(q);
     }
     if (t->info_call)
         ttrpc_client_forget(t->client, t->info_call);
@@ -206,74 +261,50 @@ struct task_peer *task_peer_free(struct task_peer *t)
     return NULL;
 }
 
-static struct request *request_new(struct task_peer *t, task_peer_fn fn, void *arg, double timeout)
-{
-    struct request *q = calloc(1, sizeof *q);
-    if (!q)
-        return NULL;
-    *q = (struct request){.server = t,
-                          .number = ++t->last_number,
-                          .deadline = ev_now(t->loop) + timeout,
-                          .fn = fn,
-                          .arg = arg};
-    LIST_INSERT_HEAD(&t->requests, q, link);
-    return q;
-}
-
-static void on_ensured(const uint8_t *data, size_t len, const struct error *err, void *arg)
-{
-    (void)data;
-    (void)len;
-    struct request *q = arg;
-    q->call = 0;
-    if (err && err->status == STATUS_UNAVAILABLE && q->deadline > ev_now(q->server->loop))
-        return; // lost just now: wait for the successor
-    finish(q, err);
-}
-
-uint64_t task_peer_ensure(struct task_peer *t, task_peer_fn fn, void *arg)
+// Makes a request and sends it, or lets it wait. `payload` is taken. Returns its number, or 0.
+static uint64_t request_new(struct task_peer *t, const struct request *fields)
 {
     struct error err = {0};
-    struct request *q = request_new(t, fn, arg, TASK_PEER_START_TIMEOUT);
-    if (!q)
+    struct request *q = malloc(sizeof *q);
+    if (!q) {
+        free(fields->payload);
         return 0;
-    if (t->up)
-        q->call = ttrpc_client_call(t->client, SERVICE_PODS, "Info", NULL, 0, INFO_TIMEOUT, NULL,
-                                    on_ensured, q, &err);
-    if (!q->call)
+    }
+    *q = *fields;
+    q->server = t;
+    q->number = ++t->last_number;
+    LIST_INSERT_HEAD(&t->requests, q, link);
+    if (!t->up || send_request(q, &err) < 0)
         ev_timer_start(t->loop, &t->retry);
     return q->number;
 }
 
-static void on_ended(const uint8_t *data, size_t len, const struct error *err, void *arg)
+uint64_t task_peer_ensure(struct task_peer *t, task_peer_fn fn, void *arg)
 {
-    (void)data;
-    (void)len;
-    finish(arg, err);
+    return request_new(t, &(struct request){.method = "Info",
+                                            .timeout = INFO_TIMEOUT,
+                                            .deadline = ev_now(t->loop) + TASK_PEER_START_TIMEOUT,
+                                            .fn = fn,
+                                            .arg = arg});
 }
 
 uint64_t task_peer_end(struct task_peer *t, const char *sandbox_id, uint32_t exit_status,
                        double timeout, task_peer_fn fn, void *arg)
 {
     Internal__EndRequest m = INTERNAL__END_REQUEST__INIT;
-    struct error err = {0};
     size_t len = 0;
     m.sandbox_id = (char *)sandbox_id;
     m.exit_status = exit_status;
-    if (!t->up)
+    uint8_t *payload = api_message_encode(&m.base, &len);
+    if (!payload)
         return 0;
-    _cleanup_free_ uint8_t *data = api_message_encode(&m.base, &len);
-    struct request *q = data ? request_new(t, fn, arg, timeout) : NULL;
-    if (!q)
-        return 0;
-    q->call = ttrpc_client_call(t->client, SERVICE_PODS, "End", data, len, timeout, NULL, on_ended,
-                                q, &err);
-    if (!q->call) {
-        LIST_REMOVE(q, link);
-        free(q);
-        return 0;
-    }
-    return q->number;
+    return request_new(t, &(struct request){.method = "End",
+                                            .payload = payload,
+                                            .len = len,
+                                            .timeout = timeout,
+                                            .deadline = ev_now(t->loop) + TASK_PEER_END_WAIT,
+                                            .fn = fn,
+                                            .arg = arg});
 }
 
 void task_peer_forget(struct task_peer *t, uint64_t number)
@@ -285,8 +316,7 @@ void task_peer_forget(struct task_peer *t, uint64_t number)
             continue;
         if (q->call)
             ttrpc_client_forget(t->client, q->call);
-        LIST_REMOVE(q, link);
-        free(q);
+        request_free(q);
         return;
     }
 }

@@ -13,6 +13,8 @@
 // Seconds that a task server gets to listen after it was started (it first cleans up what a dead
 // predecessor left).
 #define TASK_PEER_START_TIMEOUT 30.0
+// Seconds that a stop waits for a task server that does not answer.
+#define TASK_PEER_END_WAIT 5.0
 
 struct task_peer;
 
@@ -34,9 +36,10 @@ typedef void (*task_peer_fn)(const struct error *err, void *arg);
 // Returns a number > 0 for task_peer_forget, or 0 without memory.
 uint64_t task_peer_ensure(struct task_peer *t, task_peer_fn fn, void *arg);
 
-// Ends all containers of a sandbox; fn is called once, from the loop. Returns 0, and fn is not
-// called, when no task server answers at the moment (there is nothing to end then: its successor
-// does it).
+// Ends all containers of a sandbox; fn is called once, from the loop. While no task server answers
+// it waits for one, at most TASK_PEER_END_WAIT (UNAVAILABLE): a sandboxer that has just been
+// started is not connected yet. (The successor of a dead server has ended them before it answers.)
+// Returns a number > 0 for task_peer_forget, or 0 without memory.
 uint64_t task_peer_end(struct task_peer *t, const char *sandbox_id, uint32_t exit_status,
                        double timeout, task_peer_fn fn, void *arg);
 // fn of this number will not be called.

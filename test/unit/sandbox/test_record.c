@@ -15,6 +15,7 @@ static struct sandbox_record sample(void)
         .state = SANDBOX_READY,
         .created_at = {1700000000, 123456789},
         .exit_status = 7,
+        .remove = true,
         .netns = strdup("/run/netns/x"),
         .hostname = strdup("name \"with\" quotes"),
         .runtime_type = strdup("io.containerd.kuasar-runc.v1"),
@@ -46,6 +47,7 @@ Test(record, comes_back_as_it_was_written)
     cr_expect_eq(back.created_at.tv_sec, 1700000000);
     cr_expect_eq(back.created_at.tv_nsec, 123456789);
     cr_expect_eq(back.exit_status, 7);
+    cr_expect(back.remove);
     cr_expect_str_eq(back.netns, r.netns);
     cr_expect_str_eq(back.hostname, r.hostname);
     cr_expect_eq(back.init.pid, 5000);
@@ -74,15 +76,18 @@ Test(record, broken_contents_are_refused_whole)
         "[]",
         "{\"version\":1}",
         "{\"version\":1,\"id\":\"abc\"}",
-        "{\"version\":1,\"id\":\"abc\",\"state\":\"happy\"}",
-        "{\"version\":1,\"id\":\"other\",\"state\":\"ready\"}",
-        "{\"version\":1,\"id\":7,\"state\":\"ready\"}",
-        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"created_at\":[1]}",
-        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"created_at\":[1,-1]}",
-        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"labels\":{\"a\":1}}",
-        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"init_pid\":-4}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\"}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"undo\":null}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"undo\":[],\"remove\":1}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"happy\",\"undo\":[]}",
+        "{\"version\":1,\"id\":\"other\",\"state\":\"ready\",\"undo\":[]}",
+        "{\"version\":1,\"id\":7,\"state\":\"ready\",\"undo\":[]}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"undo\":[],\"created_at\":[1]}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"undo\":[],\"created_at\":[1,-1]}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"undo\":[],\"labels\":{\"a\":1}}",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"undo\":[],\"init_pid\":-4}",
         "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"undo\":[{\"kind\":\"unmount\"}]}",
-        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\"} trailing",
+        "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"undo\":[]} trailing",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct sandbox_record r = {.exit_status = 42};
@@ -135,4 +140,43 @@ Test(record, of_a_living_sandbox_needs_the_pod_that_goes_with_it)
     cr_expect(strstr(err.text, "another sandbox"), "%s", err.text);
     cr_expect_eq(reload(dir, SANDBOX_CREATING, &err), STATUS_OK);
     cr_assert_eq(file_remove_tree_at(AT_FDCWD, base), 0);
+}
+
+Test(record, with_the_least_in_it_can_be_used)
+{
+    struct sandbox_record r;
+    struct error err = {0};
+    const char *text = "{\"version\":1,\"id\":\"abc\",\"state\":\"ready\",\"undo\":[]}";
+    cr_assert_eq(parse(&r, text, &err), 0, "%s", err.text);
+    cr_expect_str_eq(r.netns, "");
+    cr_expect_str_eq(r.hostname, "");
+    cr_expect_str_eq(r.runtime_type, "");
+    cr_expect(!r.remove);
+    record_done(&r);
+}
+
+Test(record, is_limited_when_it_is_first_written_and_not_later)
+{
+    char dir[] = "/tmp/record-XXXXXX", path[64];
+    cr_assert(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/" RECORD_FILE, dir);
+    struct sandbox_record r = sample();
+    struct error err = {0};
+    char *big = malloc(RECORD_SIZE_MAX);
+    memset(big, 'x', RECORD_SIZE_MAX - 1);
+    big[RECORD_SIZE_MAX - 1] = '\0';
+    r.state = SANDBOX_CREATING;
+    json_object_object_add(r.labels, "big", json_object_new_string(big));
+    cr_expect_lt(record_store(&r, dir, &err), 0);
+    cr_expect_eq(err.status, STATUS_INVALID_ARGUMENT);
+    cr_expect(strstr(err.text, "labels and annotations"), "%s", err.text);
+    cr_expect_lt(access(path, F_OK), 0, "nothing is written");
+    big[RECORD_SIZE_MAX - RECORD_GROWTH_MAX / 2] = '\0';
+    json_object_object_add(r.labels, "big", json_object_new_string(big));
+    cr_expect_lt(record_store(&r, dir, &err), 0);
+    r.state = SANDBOX_CREATED;
+    cr_expect_eq(record_store(&r, dir, &err), 0);
+    free(big);
+    record_done(&r);
+    cr_assert_eq(file_remove_tree_at(AT_FDCWD, dir), 0);
 }
