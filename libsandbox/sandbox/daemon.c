@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +107,21 @@ static int check_options(const struct options *o, struct error *err)
 
 // ---- one instance -------------------------------------------------------------------------------
 
+// The children of a job inherit the lock: who has it knows that no job of a predecessor that was
+// killed is still at work. Those die with their parent, but not before it, hence the patience.
+#define LOCK_WAIT_MS 3000
+#define LOCK_STEP_MS 10
+
+static int lock_file(int fd)
+{
+    for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited += LOCK_STEP_MS) {
+        if (errno != EWOULDBLOCK || waited >= LOCK_WAIT_MS)
+            return -errno;
+        poll(NULL, 0, LOCK_STEP_MS);
+    }
+    return 0;
+}
+
 // Makes the state directory and takes its lock. Returns the descriptor that holds it, or -1.
 static int lock_dir(const char *dir, struct error *err)
 {
@@ -115,14 +131,14 @@ static int lock_dir(const char *dir, struct error *err)
         return error_errno(err, e, "cannot make the state directory %s", dir);
     if (path_format(path, sizeof path, "%s/sandboxer.lock", dir) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "--dir: too long");
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_errno(err, errno, "cannot open %s", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        error_set(err, STATUS_ALREADY_EXISTS, "another sandboxer already runs on %s", dir);
-        return close_fd(&fd);
-    }
-    return fd;
+    if ((e = lock_file(fd)) == -EWOULDBLOCK)
+        return error_set(err, STATUS_ALREADY_EXISTS, "another sandboxer already runs on %s", dir);
+    if (e < 0)
+        return error_errno(err, e, "cannot lock %s", path);
+    return take_fd(&fd);
 }
 
 // ---- where our programs are ---------------------------------------------------------------------
