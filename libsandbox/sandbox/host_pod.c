@@ -27,7 +27,9 @@
 // Limits on what a pod's configuration may ask for.
 #define SYSCTLS_MAX   256
 #define DNS_WORDS_MAX 256
-#define ETC_FILE_MAX  (1024 * 1024)
+#define DNS_WORD_MAX  1024
+// Longest file of /etc: more than a full resolv.conf.
+#define ETC_FILE_MAX (1024 * 1024)
 // Size of the pod's /dev/shm (containerd: defaultShmSize).
 #define SHM_SIZE "67108864"
 
@@ -38,7 +40,8 @@ static const Cri__LinuxSandboxSecurityContext *security(const Cri__PodSandboxCon
     return config && config->linux_ ? config->linux_->security_context : NULL;
 }
 
-// The namespace modes; a pod without a configuration gets the defaults of CRI (all POD).
+// The namespace modes. A pod that names none shares all three among its containers, as with containerd's
+// own pods: POD is the zero of the enum. (kubelet always names CONTAINER for pid.)
 struct modes {
     Cri__NamespaceMode network, pid, ipc;
 };
@@ -47,12 +50,11 @@ static int read_modes(const struct sandbox_request *q, struct modes *m, struct e
 {
     const Cri__LinuxSandboxSecurityContext *sc = security(q->config);
     const Cri__NamespaceOption *o = sc ? sc->namespace_options : NULL;
-    *m = (struct modes){CRI__NAMESPACE_MODE__POD, CRI__NAMESPACE_MODE__CONTAINER,
-                        CRI__NAMESPACE_MODE__POD};
     if (o)
         *m = (struct modes){o->network, o->pid, o->ipc};
-    else if (!*q->netns)
-        m->network = CRI__NAMESPACE_MODE__NODE;
+    else
+        *m = (struct modes){*q->netns ? CRI__NAMESPACE_MODE__POD : CRI__NAMESPACE_MODE__NODE,
+                            CRI__NAMESPACE_MODE__POD, CRI__NAMESPACE_MODE__POD};
     static const char field[] = "linux.security_context.namespace_options";
     if (m->network != CRI__NAMESPACE_MODE__POD && m->network != CRI__NAMESPACE_MODE__NODE)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s.network: want POD or NODE", field);
@@ -105,10 +107,14 @@ static int check_words(const char *field, char *const *words, size_t n, struct e
     if (n > DNS_WORDS_MAX)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s: more than %d entries", field,
                          DNS_WORDS_MAX);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         if (strpbrk(words[i], "\n\r"))
             return error_set(err, STATUS_INVALID_ARGUMENT, "%s: entry %zu has a line break", field,
                              i);
+        if (strlen(words[i]) > DNS_WORD_MAX)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: entry %zu is longer than %d bytes",
+                             field, i, DNS_WORD_MAX);
+    }
     return 0;
 }
 
