@@ -7,12 +7,10 @@
 #include "sandbox/sandbox.h"
 
 // The slots of struct sandbox_ops; contracts there.
-int host_pod_plan(struct sandbox_manager *m, struct sandbox_record *record,
-                  const struct sandbox_request *request, struct error *err);
-int host_pod_make(struct sandbox_manager *m, const struct sandbox_record *record,
-                  const struct sandbox_request *request, struct sandbox_made *made,
-                  struct error *err);
-int host_pod_check(struct sandbox_manager *m, const struct sandbox_record *record,
-                   struct error *err);
+int host_pod_plan(struct sandbox_manager *m, struct sandbox_record *r,
+                  const struct sandbox_request *q, struct error *err);
+int host_pod_make(struct sandbox_manager *m, const struct sandbox_record *r,
+                  const struct sandbox_request *q, struct sandbox_made *made, struct error *err);
+int host_pod_check(struct sandbox_manager *m, const struct sandbox_record *r, struct error *err);
 
 #endif

@@ -27,8 +27,6 @@
 #define RESTART_PAUSE_MIN 0.02
 #define RESTART_PAUSE_MAX 5.0
 
-extern char **environ;
-
 // Somebody who waits for the server, or for the end of a sandbox's containers. A request waits
 // while the server is down; one whose connection is lost waits again, for the successor.
 struct request {
