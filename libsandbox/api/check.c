@@ -46,8 +46,8 @@ enum wire {
 struct level {
     const struct level *parent;
     const ProtobufCMessageDescriptor *type;
-    const ProtobufCFieldDescriptor
-        *field; // the field being read; NULL before its tag and if unknown
+    // The field that is read; NULL before its tag and if unknown.
+    const ProtobufCFieldDescriptor *field;
     unsigned depth;
     const uint8_t *at, *end;
     uint64_t seen; // by index: singular message fields that came already
@@ -60,8 +60,10 @@ static void write_path(const struct level *lv, char *buf, size_t size)
 {
     const struct level *path[API_MESSAGE_DEPTH_MAX + 1];
     size_t n = 0;
-    for (; lv && n < ARRAY_SIZE(path); lv = lv->parent)
+    do {
         path[n++] = lv;
+        lv = lv->parent;
+    } while (lv && n < ARRAY_SIZE(path));
     int len = snprintf(buf, size, "%s", path[n - 1]->type->name);
     while (n-- > 0 && len >= 0 && (size_t)len < size) {
         if (path[n]->field)
