@@ -11,7 +11,7 @@ static inline void cleanup_free_ptr(void *p)
 {
     free(*(void **)p);
 }
-static inline void cleanup_close_fd(int *fd)
+static inline void cleanup_close_fd(const int *fd)
 {
     if (*fd >= 0)
         close(*fd);

@@ -98,8 +98,7 @@ static void trim_partial(char *text)
 }
 
 // Formats into a text of ERROR_TEXT_MAX bytes. The arguments must not point into it.
-__attribute__((format(printf, 2, 0))) static void format(char *text, const char *fmt,
-                                                        va_list ap)
+__attribute__((format(printf, 2, 0))) static void format(char *text, const char *fmt, va_list ap)
 {
     int n = vsnprintf(text, ERROR_TEXT_MAX, fmt, ap);
     if (n < 0)

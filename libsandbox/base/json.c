@@ -210,7 +210,7 @@ static int get(json_object *obj, const char *key, enum json_type type, json_obje
 
 int json_get_string(json_object *obj, const char *key, const char **ret, struct error *err)
 {
-    json_object *value;
+    json_object *value = NULL;
     int r = get(obj, key, json_type_string, &value, err);
     if (r <= 0)
         return r;
@@ -223,7 +223,7 @@ int json_get_string(json_object *obj, const char *key, const char **ret, struct 
 
 int json_get_bool(json_object *obj, const char *key, bool *ret, struct error *err)
 {
-    json_object *value;
+    json_object *value = NULL;
     int r = get(obj, key, json_type_boolean, &value, err);
     if (r <= 0)
         return r;
@@ -233,7 +233,7 @@ int json_get_bool(json_object *obj, const char *key, bool *ret, struct error *er
 
 int json_get_int(json_object *obj, const char *key, int64_t *ret, struct error *err)
 {
-    json_object *value;
+    json_object *value = NULL;
     int r = get(obj, key, json_type_int, &value, err);
     if (r <= 0)
         return r;

@@ -64,19 +64,20 @@ static bool is_control(const unsigned char *p)
 // Appends text with its control bytes as \n, \t or \xNN; returns the new length, at most `max`.
 static size_t append_escaped(char *line, size_t len, size_t max, const char *text)
 {
+    const size_t cut = sizeof LOG_CUT - 1;
     for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
         char piece[5] = {(char)*p};
+        int n = 1;
         if (*p == '\n' || *p == '\t')
-            snprintf(piece, sizeof piece, "\\%c", *p == '\n' ? 'n' : 't');
+            n = snprintf(piece, sizeof piece, "\\%c", *p == '\n' ? 'n' : 't');
         else if (is_control(p))
-            snprintf(piece, sizeof piece, "\\x%02x", *p);
-        size_t n = strlen(piece);
-        if (len + n > max - strlen(LOG_CUT)) {
-            memcpy(line + len, LOG_CUT, strlen(LOG_CUT));
-            return len + strlen(LOG_CUT);
+            n = snprintf(piece, sizeof piece, "\\x%02x", *p);
+        if (len + (size_t)n > max - cut) {
+            memcpy(line + len, LOG_CUT, cut);
+            return len + cut;
         }
-        memcpy(line + len, piece, n);
-        len += n;
+        memcpy(line + len, piece, (size_t)n);
+        len += (size_t)n;
     }
     return len;
 }
