@@ -423,7 +423,7 @@ int mount_remove(const char *path)
 }
 
 // The path as the mount table spells it: directories resolved, the last component as it is.
-// -ENOENT if its directory does not exist.
+// -ENOENT if its directory does not exist; *ret is left alone on failure.
 static int canonical(const char *path, char **ret)
 {
     _cleanup_free_ char *copy = strdup(path);
@@ -443,14 +443,18 @@ static int canonical(const char *path, char **ret)
     _cleanup_free_ char *dir = realpath(copy[0] ? copy : "/", NULL);
     if (!dir)
         return errno == ENOTDIR ? -ENOENT : -errno;
-    return asprintf(ret, "%s/%s", strcmp(dir, "/") == 0 ? "" : dir, name) < 0 ? -ENOMEM : 0;
+    char *full;
+    if (asprintf(&full, "%s/%s", strcmp(dir, "/") == 0 ? "" : dir, name) < 0)
+        return -ENOMEM;
+    *ret = full;
+    return 0;
 }
 
 int mount_is_mounted(const char *path)
 {
     _cleanup_free_ char *real = NULL;
     int r = canonical(path, &real);
-    if (r < 0)
+    if (!real)
         return r == -ENOENT ? 0 : r;
     _cleanup_(cleanup_buf) struct buf table = {0};
     r = mountinfo_read(&table);
@@ -528,7 +532,7 @@ int mount_remove_below(const char *path)
 {
     _cleanup_free_ char *real = NULL;
     int r = canonical(path, &real);
-    if (r < 0)
+    if (!real)
         return r == -ENOENT ? 0 : r;
     // A mount that was covered by another one comes to light only when that is gone.
     bool progress = true;

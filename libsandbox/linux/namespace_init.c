@@ -42,8 +42,8 @@ static int program_open(const char *path, struct error *err)
     return take_fd(&fd);
 }
 
-// Puts the descriptors where they belong and closes all others. dup2 onto itself would keep
-// close-on-exec as it is, so both go above their final places first.
+// Puts the descriptors where they belong and closes all others, those it was given too. dup2 onto
+// itself would keep close-on-exec as it is, so both go above their final places first.
 static int descriptors_arrange(int null, int program, int sock)
 {
     int high_program = fcntl(program, F_DUPFD_CLOEXEC, SOCK_FD + 1);
@@ -102,8 +102,7 @@ static int init_prepare(const struct namespace_init *init, int *sock, struct err
         return -1;
     if (root_replace(init->dir, err) < 0)
         return -1;
-    int r = descriptors_arrange(null, program, init->sock);
-    null = program = -1; // closed or moved
+    int r = descriptors_arrange(take_fd(&null), take_fd(&program), init->sock);
     if (r < 0)
         return error_errno(err, r, "descriptors of the pod's init");
     *sock = SOCK_FD;

@@ -68,8 +68,11 @@ static bool name_valid(const char *name)
 static const char *printable(const char *name, char out[static 64])
 {
     size_t i = 0;
-    for (; name[i] && i < 63; i++)
-        out[i] = name[i] >= ' ' && name[i] < 127 ? name[i] : '?';
+    for (; name[i] && i < 63; i++) {
+        out[i] = name[i];
+        if (name[i] < ' ' || name[i] >= 127)
+            out[i] = '?';
+    }
     out[i] = '\0';
     return out;
 }
