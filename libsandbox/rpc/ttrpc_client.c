@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "rpc/listen.h"
 #include "rpc/ttrpc.h"
 
@@ -200,11 +201,10 @@ struct ttrpc_client *ttrpc_client_new(struct ev_loop *loop, const char *path,
     c->closed = closed;
     c->arg = arg;
     TAILQ_INIT(&c->failing);
-    if (strlen(path) >= sizeof c->path) {
+    if (path_format(c->path, sizeof c->path, "%s", path) < 0) {
         free(c);
         return NULL;
     }
-    strcpy(c->path, path);
     return c;
 }
 

@@ -34,7 +34,7 @@ uint64_t ttrpc_client_call(struct ttrpc_client *c, const char *service, const ch
                            const char *const *metadata, ttrpc_reply_fn fn, void *arg,
                            struct error *err);
 // The answer is no longer wanted; fn is not called.
-void ttrpc_client_forget(struct ttrpc_client *c, uint64_t call);
+void ttrpc_client_forget(struct ttrpc_client *c, uint64_t number);
 // Opens the connection now if it is closed. Returns 0 or -1 with *err set.
 int ttrpc_client_connect(struct ttrpc_client *c, struct error *err);
 

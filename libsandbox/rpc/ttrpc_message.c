@@ -21,6 +21,11 @@ struct field {
     size_t len;
 };
 
+static struct reader reader_over(uint8_t *data, size_t len)
+{
+    return (struct reader){data, data + len};
+}
+
 static bool read_varint(struct reader *r, uint64_t *ret)
 {
     uint64_t value = 0;
@@ -54,8 +59,7 @@ static bool read_field(struct reader *r, struct field *f)
     uint64_t key;
     if (!read_varint(r, &key) || key > UINT32_MAX || !(key >> 3))
         return false;
-    f->tag = (uint32_t)key >> 3;
-    f->wire = (enum wire)(key & 7);
+    *f = (struct field){.tag = (uint32_t)key >> 3, .wire = (enum wire)(key & 7)};
     switch (f->wire) {
     case WIRE_VARINT:
         return read_varint(r, &f->number);
@@ -200,7 +204,7 @@ static int take_request_field(const struct field *f, struct ttrpc_request *req, 
 
 int ttrpc_request_decode(uint8_t *data, size_t len, struct ttrpc_request *ret, struct error *err)
 {
-    struct reader r = {data, data + len};
+    struct reader r = reader_over(data, len);
     struct field f;
     size_t metadata_bytes = 0;
 
@@ -225,7 +229,7 @@ static bool take_status(const struct field *status, int32_t *ret_code, const cha
 {
     if (status->wire != WIRE_BYTES)
         return false;
-    struct reader r = {status->data, status->data + status->len};
+    struct reader r = reader_over(status->data, status->len);
     struct field f;
     while (r.at < r.end) {
         if (!read_field(&r, &f))
@@ -244,7 +248,7 @@ static bool take_status(const struct field *status, int32_t *ret_code, const cha
 int ttrpc_response_decode(uint8_t *data, size_t len, const uint8_t **ret_payload, size_t *ret_len,
                           struct error *err)
 {
-    struct reader r = {data, data + len};
+    struct reader r = reader_over(data, len);
     struct field f;
     int32_t code = 0;
     const char *text = "";

@@ -184,7 +184,8 @@ static void start_call(struct conn *c, const struct ttrpc_request *msg, size_t m
 static void start_stream(struct conn *c, const struct ttrpc_request *msg)
 {
     const struct rpc_stream_method *m = c->server->streams;
-    while (m && m->service && (strcmp(m->service, msg->service) || strcmp(m->method, msg->method)))
+    while (m && m->service &&
+           (strcmp(m->service, msg->service) != 0 || strcmp(m->method, msg->method) != 0))
         m++;
     if (!m || !m->service) {
         struct error err;
