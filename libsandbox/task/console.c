@@ -311,7 +311,7 @@ static int make_socket(struct console *c, const char *dir)
         c->path[0] = '\0';
         return r;
     }
-    strcpy(addr.sun_path, c->path);
+    memcpy(addr.sun_path, c->path, sizeof(addr.sun_path));
     c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (c->listener < 0 || bind(c->listener, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
         listen(c->listener, 1) < 0)

@@ -296,9 +296,11 @@ static void create_run(struct task_op *op)
     struct error err = {0};
     t->engaged = true;
     t->mounted = t->n_mounts > 0;
-    if (task_record_store(t, &err) < 0)
+    if (task_record_store(t, &err) < 0) {
         create_fail(op, &err);
-    else if (!t->n_mounts)
+        return;
+    }
+    if (!t->n_mounts)
         create_container(op);
     else if (!job_start(t->server->loop, t->server->reaper, mount_work, mounted, op,
                         TASK_MOUNT_SECONDS, &err))

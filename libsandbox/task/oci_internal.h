@@ -17,9 +17,9 @@ struct oci_task {
     struct oci_run *run; // command for init (create, start, ...) that runs
 };
 
-// Reads containerd's options (any of its types, or NULL) and the server's defaults. Fills rt, and
-// the task's io_uid, io_gid. 0 or -1; *rt is empty on failure.
-int oci_options_read(struct task *t, const Google__Any *options, struct oci_runtime *rt,
+// Reads containerd's options (any of its types, or NULL) and the server's defaults. Fills *ret, and
+// the task's io_uid, io_gid. 0 or -1; *ret is empty on failure.
+int oci_options_read(struct task *t, const Google__Any *options, struct oci_runtime *ret,
                      struct error *err);
 
 #endif

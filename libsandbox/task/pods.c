@@ -7,6 +7,7 @@
 #include "task/internal.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -123,7 +124,7 @@ static void on_end(struct rpc_call *call, const ProtobufCMessage *msg, void *ctx
     }
     end->server = s;
     end->call = call;
-    strcpy(end->sandbox_id, req->sandbox_id); // at most IDENT_MAX, checked above
+    snprintf(end->sandbox_id, sizeof(end->sandbox_id), "%s", req->sandbox_id);
     ev_timer_init(&end->late, end_late, PODS_END_SECONDS, 0);
     ev_timer_start(s->loop, &end->late);
     struct scan scan = {

@@ -316,17 +316,20 @@ void task_oom(struct task *t)
 
 // ---- execs ----------------------------------------------------------------------------------
 
-struct task_process *task_process_find(struct task *t, const char *exec_id)
+static struct task_process *exec_find(struct task *t, const char *exec_id)
 {
     struct task_process *p;
-    if (!exec_id || !exec_id[0])
-        return &t->init;
     TAILQ_FOREACH(p, &t->execs, link)
     {
         if (strcmp(p->exec_id, exec_id) == 0)
             return p;
     }
     return NULL;
+}
+
+struct task_process *task_process_find(struct task *t, const char *exec_id)
+{
+    return exec_id && exec_id[0] ? exec_find(t, exec_id) : &t->init;
 }
 
 // containerd forgets the execs that run while it restarts and never deletes them: the oldest one
@@ -345,7 +348,7 @@ static void forget_oldest_exec(struct task *t)
 
 struct task_process *task_exec_add(struct task *t, const char *exec_id, struct error *err)
 {
-    if (task_process_find(t, exec_id)) {
+    if (exec_find(t, exec_id)) {
         error_set(err, STATUS_ALREADY_EXISTS, "exec %s already exists in container %s", exec_id,
                   t->id);
         return NULL;

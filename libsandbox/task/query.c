@@ -79,8 +79,9 @@ static int pids_fill(struct pids_answer *a, const struct task_pid *pid)
 static void pids_reply(struct rpc_call *call, const struct task_pid *pids, size_t n)
 {
     Task__PidsResponse r = TASK__PIDS_RESPONSE__INIT;
-    _cleanup_free_ struct pids_answer *answers = calloc(n, sizeof(*answers));
-    _cleanup_free_ Task__ProcessInfo **list = calloc(n, sizeof(*list));
+    // One more than needed: room for none is not a lack of memory.
+    _cleanup_free_ struct pids_answer *answers = calloc(n + 1, sizeof(*answers));
+    _cleanup_free_ Task__ProcessInfo **list = calloc(n + 1, sizeof(Task__ProcessInfo *));
     bool ok = answers && list;
     for (size_t i = 0; ok && i < n; i++) {
         ok = pids_fill(&answers[i], &pids[i]) == 0;

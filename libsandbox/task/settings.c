@@ -11,7 +11,7 @@
 
 #define ROW(name, kind)                                                                            \
     {                                                                                              \
-        .key = #name, .type = kind, .offset = offsetof(struct settings, name)                      \
+        .key = #name, .type = (kind), .offset = offsetof(struct settings, name)                    \
     }
 
 static const struct config_key keys[] = {
