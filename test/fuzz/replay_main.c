@@ -1,5 +1,5 @@
-// Runs a fuzzer's entry point over every file of its corpus, without a fuzzing engine. Fails when the
-// corpus is missing or empty: a replay of nothing proves nothing.
+// Runs a fuzzer's entry point over every file of its corpus, without a fuzzing engine. Fails when
+// the corpus is missing or empty: a replay of nothing proves nothing.
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
