@@ -102,8 +102,8 @@ static inline const char *call_metadata(struct rpc_call *rpc, const char *key)
 static const struct rpc_call_transport rig_transport = {call_end, call_metadata};
 
 // Sends a request in bytes. Free with call_free.
-static inline struct call *send_bytes(struct rig *r, const char *method, const uint8_t *data,
-                                      size_t len)
+static inline struct call *ask_bytes(struct rig *r, const char *method, const uint8_t *data,
+                                     size_t len)
 {
     struct call *c = calloc(1, sizeof *c);
     cr_assert(c);
@@ -112,11 +112,11 @@ static inline struct call *send_bytes(struct rig *r, const char *method, const u
     return c;
 }
 
-static inline struct call *send(struct rig *r, const char *method, const void *msg)
+static inline struct call *ask_with(struct rig *r, const char *method, const void *msg)
 {
     size_t len;
     _cleanup_free_ uint8_t *data = api_message_encode(msg, &len);
-    return send_bytes(r, method, data, len);
+    return ask_bytes(r, method, data, len);
 }
 
 // The answer, decoded. Free with api_message_free.
@@ -450,14 +450,14 @@ static inline struct call *ask(struct rig *r, const char *method, const char *id
     // All requests have the id in field 1.
     Sandbox__ControllerStatusRequest q = SANDBOX__CONTROLLER_STATUS_REQUEST__INIT;
     q.sandbox_id = (char *)id;
-    return send(r, method, &q.base);
+    return ask_with(r, method, &q.base);
 }
 
 static inline struct call *ask_create(struct rig *r, const char *id)
 {
     Sandbox__ControllerCreateRequest q = SANDBOX__CONTROLLER_CREATE_REQUEST__INIT;
     q.sandbox_id = (char *)id;
-    return send(r, "Create", &q.base);
+    return ask_with(r, "Create", &q.base);
 }
 
 static inline const char *expect(struct rig *r, const char *method, const char *id,

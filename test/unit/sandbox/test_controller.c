@@ -61,13 +61,13 @@ static void request_init(struct request *q)
     q->dns.servers = q->dns.searches = q->dns.options = q->words;
 }
 
-static const char *ask_for(struct rig *r, struct request *q, enum status status)
+static const char *create_as(struct rig *r, struct request *q, enum status status)
 {
     Google__Any packed = GOOGLE__ANY__INIT;
     if (!q->raw_options)
         cr_assert_eq(any_pack(&packed, ANY_POD_SANDBOX_CONFIG, &q->config.base), 0);
     q->create.options = q->raw_options ? &q->options : &packed;
-    const char *text = expect_status(r, send(r, "Create", &q->create.base), status);
+    const char *text = expect_status(r, ask_with(r, "Create", &q->create.base), status);
     any_clear(&packed);
     return text;
 }
@@ -178,14 +178,14 @@ Test(controller, create_names_what_is_wrong)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         request_init(&q);
         rows[i].change(&q);
-        const char *text = ask_for(r, &q, rows[i].status);
+        const char *text = create_as(r, &q, rows[i].status);
         for (int k = 0; k < 2 && rows[i].text[k]; k++)
             cr_expect(strstr(text, rows[i].text[k]), "row %zu: \"%s\" is not in: %s", i,
                       rows[i].text[k], text);
         cr_expect_eq(rig_count(r, "sandboxes"), 0, "row %zu left something", i);
     }
     request_init(&q);
-    ask_for(r, &q, STATUS_OK);
+    create_as(r, &q, STATUS_OK);
     cr_expect_eq(rig_count(r, "sandboxes"), 1);
     rig_free(r);
 }
@@ -213,12 +213,12 @@ Test(controller, create_takes_what_containerd_and_other_clients_send)
         struct request q;
         request_init(&q);
         fine[i](&q);
-        ask_for(r, &q, STATUS_OK);
+        create_as(r, &q, STATUS_OK);
         expect(r, "Shutdown", "pod", STATUS_OK);
     }
     Sandbox__ControllerCreateRequest bare = SANDBOX__CONTROLLER_CREATE_REQUEST__INIT;
     bare.sandbox_id = (char *)"bare";
-    expect_status(r, send(r, "Create", &bare.base), STATUS_OK);
+    expect_status(r, ask_with(r, "Create", &bare.base), STATUS_OK);
     rig_free(r);
 }
 
@@ -229,7 +229,7 @@ Test(controller, plan_names_everything_that_must_be_undone)
     request_init(&q);
     q.namespaces.pid = CRI__NAMESPACE_MODE__POD;
     q.linux_part.cgroup_parent = (char *)"/no-such-cgroup/of-a-pod";
-    ask_for(r, &q, STATUS_OK);
+    create_as(r, &q, STATUS_OK);
     const struct undo *u = &rig_find(r, "pod")->record.undo;
     // Newest first: processes, then mounts, then cgroups, the inner one first.
     static const struct {
@@ -269,7 +269,7 @@ Test(controller, labels_and_annotations_come_back)
     sandbox.labels = list;
     q.config.n_annotations = N;
     q.config.annotations = list;
-    ask_for(r, &q, STATUS_OK);
+    create_as(r, &q, STATUS_OK);
     struct call *c = ask(r, "Start", "pod");
     cr_assert(run_until(r, &c->over, RIG_SECONDS));
     Sandbox__ControllerStartResponse *a =
@@ -298,7 +298,7 @@ Test(controller, every_call_checks_the_id)
         cr_expect(strstr(expect(r, methods[i], "nobody", STATUS_NOT_FOUND), "nobody"));
     }
     cr_expect(strstr(expect(r, "Ping", "a", STATUS_UNIMPLEMENTED), "Ping"));
-    struct call *c = send_bytes(r, "Status", (const uint8_t *)"\x0a\xff", 2);
+    struct call *c = ask_bytes(r, "Status", (const uint8_t *)"\x0a\xff", 2);
     cr_expect(strstr(expect_status(r, c, STATUS_INVALID_ARGUMENT), "StatusRequest"));
     rig_free(r);
 }
@@ -309,7 +309,7 @@ Test(controller, status_says_what_containerd_looks_for)
     struct request q;
     Sandbox__ControllerStatusRequest ask_status = SANDBOX__CONTROLLER_STATUS_REQUEST__INIT;
     request_init(&q);
-    ask_for(r, &q, STATUS_OK);
+    create_as(r, &q, STATUS_OK);
     ask_status.sandbox_id = (char *)"pod";
     ask_status.verbose = true;
     static const char *const verbs[] = {NULL, "Start", "Stop"};
@@ -317,7 +317,7 @@ Test(controller, status_says_what_containerd_looks_for)
     for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
         if (verbs[i])
             expect(r, verbs[i], "pod", STATUS_OK);
-        struct call *c = send(r, "Status", &ask_status.base);
+        struct call *c = ask_with(r, "Status", &ask_status.base);
         Sandbox__ControllerStatusResponse *a =
             call_answer(c, &sandbox__controller_status_response__descriptor);
         cr_expect_str_eq(a->state, states[i]);
@@ -341,7 +341,7 @@ Test(controller, update_and_metrics_refuse_with_a_reason)
     struct rig *r = controller_rig();
     struct request q;
     request_init(&q);
-    ask_for(r, &q, STATUS_OK);
+    create_as(r, &q, STATUS_OK);
     Sandbox__ControllerUpdateRequest u = SANDBOX__CONTROLLER_UPDATE_REQUEST__INIT;
     Types__Sandbox sandbox = TYPES__SANDBOX__INIT;
     Types__AnyEntry entry = TYPES__ANY_ENTRY__INIT, *entries[] = {&entry};
@@ -357,14 +357,14 @@ Test(controller, update_and_metrics_refuse_with_a_reason)
     entry.value = &value;
     value.type_url = (char *)ANY_UPDATED_RESOURCES;
     value.value = (ProtobufCBinaryData){1, (uint8_t *)"{"};
-    expect_status(r, send(r, "Update", &u.base), STATUS_INVALID_ARGUMENT);
+    expect_status(r, ask_with(r, "Update", &u.base), STATUS_INVALID_ARGUMENT);
     value.value = (ProtobufCBinaryData){2, (uint8_t *)"{}"};
-    expect_status(r, send(r, "Update", &u.base), STATUS_OK);
+    expect_status(r, ask_with(r, "Update", &u.base), STATUS_OK);
     entry.value = NULL;
-    expect_status(r, send(r, "Update", &u.base), STATUS_OK);
+    expect_status(r, ask_with(r, "Update", &u.base), STATUS_OK);
     u.n_fields = 2;
     cr_expect(
-        strstr(expect_status(r, send(r, "Update", &u.base), STATUS_INVALID_ARGUMENT), "spec"));
+        strstr(expect_status(r, ask_with(r, "Update", &u.base), STATUS_INVALID_ARGUMENT), "spec"));
     cr_expect(strstr(expect(r, "Metrics", "pod", STATUS_FAILED_PRECONDITION), "cgroup"));
     rig_free(r);
 }

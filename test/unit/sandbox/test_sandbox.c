@@ -120,13 +120,13 @@ Test(sandbox, create_with_more_than_a_record_holds_is_refused_before_anything_is
     label.value = malloc(RECORD_SIZE_MAX + 1);
     memset(label.value, 'x', RECORD_SIZE_MAX);
     label.value[RECORD_SIZE_MAX] = '\0';
-    const char *text = expect_status(r, send(r, "Create", &q.base), STATUS_INVALID_ARGUMENT);
+    const char *text = expect_status(r, ask_with(r, "Create", &q.base), STATUS_INVALID_ARGUMENT);
     cr_expect(strstr(text, "labels"), "%s", text);
     cr_expect_eq(rig_count(r, "sandboxes"), 0);
     // What is just taken goes all the way through the states.
     label.value[RECORD_SIZE_MAX - RECORD_GROWTH_MAX - 500] = '\0';
     r->with_init = true;
-    expect_status(r, send(r, "Create", &q.base), STATUS_OK);
+    expect_status(r, ask_with(r, "Create", &q.base), STATUS_OK);
     expect(r, "Start", "a", STATUS_OK);
     expect(r, "Stop", "a", STATUS_OK);
     rig_daemon_down(r);
@@ -696,11 +696,11 @@ Test(sandbox, one_that_nobody_starts_is_ended_when_its_network_is_gone)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         q.sandbox_id = (char *)rows[i].id;
         q.netns_path = (char *)rows[i].netns;
-        expect_status(r, send(r, "Create", &q.base), STATUS_OK);
+        expect_status(r, ask_with(r, "Create", &q.base), STATUS_OK);
     }
     q.sandbox_id = (char *)"started";
     q.netns_path = (char *)rows[0].netns;
-    expect_status(r, send(r, "Create", &q.base), STATUS_OK);
+    expect_status(r, ask_with(r, "Create", &q.base), STATUS_OK);
     expect(r, "Start", "started", STATUS_OK);
 
     time_t now = boottime_now();
