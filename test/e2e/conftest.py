@@ -1,7 +1,5 @@
 """Fixtures: one node for the whole run, clean before and after every test."""
 
-import contextlib
-
 import pytest
 
 import node as kuasar
@@ -20,12 +18,7 @@ def the_node():
     yield n
     n.remove_pods()
     # Nothing of the whole suite is left: no process, mount, cgroup, netns, state file, bundle or descriptor.
-    def rest():
-        after = kuasar.census()
-        return {key: sorted(set(after[key]) ^ set(before[key])) or "other counts" for key in before if after[key] != before[key]}
-    with contextlib.suppress(AssertionError):
-        kuasar.until(lambda: not rest(), "nothing is left", 15)
-    assert not rest()
+    kuasar.nothing_left(before)
     assert {name: kuasar.open_fds(pid) for name, pid in n.daemon_pids().items()} == fds
     n.stop_containerd()
     n.end_daemons()

@@ -116,6 +116,11 @@ def exit_code(result):
     return int(match.group(1))
 
 
+def kubelet_labels(metadata, **more):
+    """The labels that a kubelet gives a pod and its containers; crictl finds a container's pod by them."""
+    return {f"io.kubernetes.pod.{key}": metadata[key] for key in ("name", "namespace", "uid")} | more
+
+
 class Pod:
     def __init__(self, node, pod_id, config, path):
         self.node = node
@@ -129,6 +134,7 @@ class Pod:
             "metadata": {"name": name, "attempt": fields.pop("attempt", 0)},
             "image": {"image": image},
             "command": list(command),
+            "labels": kubelet_labels(self.config["metadata"], **{"io.kubernetes.container.name": name}),
             "log_path": f"{name}.log",
             "linux": {"security_context": {"namespace_options": {"pid": 1}}},
         }
@@ -237,6 +243,7 @@ class Node:
             "linux": {"cgroup_parent": f"/kubepods/besteffort/pod{uid}", "security_context": {"namespace_options": {"pid": 1}}},
         }
         merge(config, fields)
+        config["labels"] = kubelet_labels(config["metadata"]) | config.get("labels", {})
         path = self.write(f"{name}.json", config)
         pod_id = crictl("runp", "--runtime", handler, path, timeout=90).stdout.strip()
         pod = Pod(self, pod_id, config, path)
@@ -334,6 +341,16 @@ def census():
         "state": state_files(),
         "bundles": sorted(str(p) for p in pathlib.Path("/run/containerd/io.containerd.runtime.v2.task").glob("*/*")),
     }
+
+
+def nothing_left(before, timeout=15):
+    """Waits until the census equals the one before; says what differs."""
+    def rest():
+        after = census()
+        return {k: sorted(set(after[k]) ^ set(before[k])) or "other counts" for k in before if after[k] != before[k]}
+    with contextlib.suppress(AssertionError):
+        until(lambda: not rest(), "nothing is left", timeout)
+    assert not rest()
 
 
 def tail(path, lines=40):

@@ -139,7 +139,7 @@ def test_task_server_killed(node):
     assert again.wait_exit() == 3, "new containers in the old pod"
     node.pod().run(*LOOP)
     node.remove_pods()
-    until(lambda: kuasar.census() == before, "nothing is left", 10)
+    kuasar.nothing_left(before)
 
 
 def test_task_server_killed_while_containerd_is_down(node):
@@ -153,7 +153,7 @@ def test_task_server_killed_while_containerd_is_down(node):
     assert container.wait_exit() == 255
     assert pod.run("sh", "-c", "exit 4").wait_exit() == 4
     node.remove_pods()
-    until(lambda: kuasar.census() == before, "nothing is left", 10)
+    kuasar.nothing_left(before)
 
 
 def test_both_daemons_killed(node):
@@ -167,7 +167,7 @@ def test_both_daemons_killed(node):
     until(lambda: crictl("ps", "-q", "--state", "running").stdout.strip() == "", "its container is exited")
     assert node.pod().run("sh", "-c", "exit 5").wait_exit() == 5
     node.remove_pods()
-    until(lambda: kuasar.census() == before, "nothing is left", 10)
+    kuasar.nothing_left(before)
 
 
 def test_second_instance_is_refused(node):
