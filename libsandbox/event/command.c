@@ -1,6 +1,5 @@
-// Running a program. The child is made by posix_spawn, which shares the memory of the parent until
-// the exec and reports an exec error to the caller, so that a missing program is an error of
-// command_start.
+// Running a program. The child tells through a pipe why it could not become the program; the exec
+// closes that pipe. So a missing program is an error of command_start.
 //
 // The command is over when the process has been reaped. What its pipes hold at that moment is read,
 // their end is not waited for: a grandchild may keep them open for as long as it likes. Output
@@ -12,15 +11,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "event/child.h"
 
 #define READ_CHUNK 8192
 // Most that is read from one pipe in one go, and after the end of the process.
@@ -258,56 +259,75 @@ static int prepare_fds(struct command *c, const struct command_spec *spec, struc
     return r;
 }
 
-// Fills the file actions. Returns 0 or an errno (positive, as posix_spawn does).
-static int set_actions(posix_spawn_file_actions_t *actions, const struct command_spec *spec,
-                       const struct child_fds *fds)
+// ---- the child ----------------------------------------------------------------------------------
+
+// How a service manager finds its service again. runc would even hand the first one on to the
+// container, and wait for its answer.
+static const char *const managers_variables[] = {
+    "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC",
+};
+
+static int put_fds_in_place(const struct child_fds *fds)
 {
-    int e = 0;
-    for (int i = 0; i < 3 && e == 0; i++)
-        e = fds->fd[i] < 0 ? posix_spawn_file_actions_addopen(actions, i, "/dev/null", O_RDWR, 0)
-                           : posix_spawn_file_actions_adddup2(actions, fds->fd[i], i);
-    if (e == 0)
-        e = posix_spawn_file_actions_addclosefrom_np(actions, 3);
-    if (e == 0 && spec->cwd)
-        e = posix_spawn_file_actions_addchdir_np(actions, spec->cwd);
-    return e;
+    for (int i = 0; i < 3; i++) {
+        int fd = fds->fd[i] < 0 ? open("/dev/null", O_RDWR | O_CLOEXEC) : fds->fd[i];
+        // The same number only where open found a gap below 3.
+        if (fd < 0 || (fd == i ? fcntl(fd, F_SETFD, 0) : dup2(fd, i)) < 0)
+            return -1;
+    }
+    return close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
-static int set_attributes(posix_spawnattr_t *attr)
+static int prepare_child(const struct command_spec *spec, const struct child_fds *fds)
 {
-    sigset_t none, all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    int e = posix_spawnattr_setsigmask(attr, &none);
-    if (e == 0)
-        e = posix_spawnattr_setsigdefault(attr, &all);
-    if (e == 0)
-        e = posix_spawnattr_setpgroup(attr, 0);
-    if (e == 0)
-        e = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                               POSIX_SPAWN_SETSIGDEF);
-    return e;
+    if (setpgid(0, 0) < 0 || put_fds_in_place(fds) < 0 || (spec->cwd && chdir(spec->cwd) < 0) ||
+        (spec->files && setrlimit(RLIMIT_NOFILE, spec->files) < 0))
+        return -1;
+    for (size_t i = 0; !spec->env && i < ARRAY_SIZE(managers_variables); i++)
+        unsetenv(managers_variables[i]);
+    return 0;
+}
+
+_Noreturn static void become(const struct command_spec *spec, const struct child_fds *fds,
+                             int report)
+{
+    if (prepare_child(spec, fds) == 0)
+        execvpe(spec->argv[0], (char *const *)spec->argv,
+                spec->env ? (char *const *)spec->env : environ);
+    int e = errno;
+    (void)!write(report, &e, sizeof(e));
+    _exit(127);
+}
+
+// What the child says before the exec: 0 (nothing) or an errno (positive).
+static int read_report(int fd)
+{
+    int e = 0;
+    ssize_t n;
+    do
+        n = read(fd, &e, sizeof(e));
+    while (n < 0 && errno == EINTR);
+    return n == sizeof(e) ? e : 0;
 }
 
 // Returns 0 or an errno (positive).
 static int spawn(struct command *c, const struct command_spec *spec, const struct child_fds *fds)
 {
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    int e = posix_spawn_file_actions_init(&actions);
-    if (e != 0)
-        return e;
-    e = posix_spawnattr_init(&attr);
-    if (e == 0) {
-        e = set_actions(&actions, spec, fds);
-        if (e == 0)
-            e = set_attributes(&attr);
-        if (e == 0)
-            e = posix_spawnp(&c->pid, spec->argv[0], &actions, &attr, (char *const *)spec->argv,
-                             spec->env ? (char *const *)spec->env : environ);
-        posix_spawnattr_destroy(&attr);
-    }
-    posix_spawn_file_actions_destroy(&actions);
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return errno;
+    _cleanup_close_ int read_end = move_up(ends[0]), write_end = move_up(ends[1]);
+    if (read_end < 0 || write_end < 0)
+        return errno;
+    c->pid = child_fork(spec->mortal);
+    if (c->pid < 0)
+        return errno;
+    if (c->pid == 0)
+        become(spec, fds, write_end);
+    close_fd(&write_end);
+    int e = read_report(read_end);
+    while (e && waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
     return e;
 }
 

@@ -5,6 +5,7 @@
 #include <ev.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "base/buf.h"
@@ -24,7 +25,7 @@ struct command;
 // What to run. Strings are only used during the call.
 struct command_spec {
     const char *const *argv; // NULL-terminated; argv[0] is looked up in $PATH
-    const char *const *env;  // NULL: inherit
+    const char *const *env;  // NULL: inherit, but for what a service manager says to us alone
     const char *cwd;         // NULL: inherit
     int stdin_fd;            // borrowed, dup'ed onto 0; -1: /dev/null
     int stdout_fd;           // onto 1; -1: captured if capture_stdout, else /dev/null
@@ -33,6 +34,8 @@ struct command_spec {
     const void *input; // written to the command's stdin through a pipe (stdin_fd must be -1)
     size_t input_len;  // at most COMMAND_INPUT_MAX
     double timeout;    // seconds after which the process group is killed; 0: none
+    const struct rlimit *files; // its limit of open files; NULL: inherit
+    bool mortal;                // killed when we end, at whatever moment
 };
 
 struct command_result {

@@ -3,9 +3,7 @@
 // there is no descriptor, no partial read, and a process that the work leaves behind holds nothing
 // of ours.
 //
-// Signals are blocked across the fork: the handlers of the loop must not run in the child, where
-// they would wake the parent. The child sets every signal to its default before it unblocks them,
-// never touches the loop, and ends with _exit.
+// The child (child.h) never touches the loop, and ends with _exit.
 //
 // The parent copies the answer before it checks it, for somebody may still be able to write there.
 #include "event/job.h"
@@ -19,10 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "event/child.h"
 
 struct answer {
     atomic_bool complete;
@@ -62,22 +60,8 @@ static void cleanup_job(struct job **j)
 
 // ---- the child ----------------------------------------------------------------------------------
 
-static void reset_signals(void)
+_Noreturn static void run_child(struct answer *answer, job_work work, void *arg)
 {
-    struct sigaction dfl = {.sa_handler = SIG_DFL};
-    for (int sig = 1; sig < NSIG; sig++)
-        sigaction(sig, &dfl, NULL); // fails for those that cannot be changed
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-_Noreturn static void run_child(struct answer *answer, job_work work, void *arg, pid_t parent)
-{
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    reset_signals();
-    if (getppid() != parent)
-        _exit(1);
     // What the parent has buffered is the parent's to write.
     __fpurge(stdout);
     __fpurge(stderr);
@@ -152,21 +136,6 @@ void job_abandon(struct job *j)
     job_free(j);
 }
 
-static pid_t fork_child(struct answer *answer, job_work work, void *arg)
-{
-    sigset_t all, saved;
-    pid_t parent = getpid();
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &saved);
-    pid_t pid = fork();
-    if (pid == 0)
-        run_child(answer, work, arg, parent);
-    int e = errno;
-    sigprocmask(SIG_SETMASK, &saved, NULL);
-    errno = e;
-    return pid;
-}
-
 struct job *job_start(struct ev_loop *loop, struct reaper *reaper, job_work work, job_done done,
                       void *arg, double timeout, struct error *err)
 {
@@ -189,7 +158,9 @@ struct job *job_start(struct ev_loop *loop, struct reaper *reaper, job_work work
         return NULL;
     }
     j->answer = shared;
-    j->pid = fork_child(j->answer, work, arg);
+    j->pid = child_fork(true);
+    if (j->pid == 0)
+        run_child(j->answer, work, arg);
     if (j->pid < 0) {
         error_errno(err, errno, "cannot start a job: fork");
         return NULL;

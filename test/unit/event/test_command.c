@@ -362,9 +362,84 @@ Test(command, child_starts_clean)
     int fds = 0;
     cr_assert_eq(sscanf(o.out, "SigBlk: %llx SigIgn: %llx %d", &blocked, &ignored, &fds), 3);
     cr_assert_eq(blocked, 0);
-    // The C library's posix_spawn leaves its two internal signals (32 and 33) ignored.
-    cr_assert_eq(ignored & ~0x180000000ULL, 0, "%llx", ignored);
+    cr_assert_eq(ignored, 0, "%llx", ignored);
     cr_assert_eq(fds, 4);
     close(leak);
     forget(&o);
+}
+
+Test(command, what_the_service_manager_said_is_not_handed_on)
+{
+    struct outcome o = {0};
+    setenv("NOTIFY_SOCKET", "/run/notify", 1);
+    setenv("LISTEN_FDS", "1", 1);
+    setenv("WATCHDOG_USEC", "1", 1);
+    setenv("KEPT", "yes", 1);
+    run_script("echo $NOTIFY_SOCKET$LISTEN_FDS$WATCHDOG_USEC$KEPT", (struct command_spec)SPEC(),
+               &o);
+    cr_assert_str_eq(o.out, "yes\n");
+    cr_assert_str_eq(getenv("NOTIFY_SOCKET"), "/run/notify", "ours stays");
+    forget(&o);
+}
+
+Test(command, our_limit_of_files_is_ours)
+{
+    struct outcome o = {0};
+    struct rlimit before, after;
+    const struct rlimit theirs = {.rlim_cur = 99, .rlim_max = 199};
+    getrlimit(RLIMIT_NOFILE, &before);
+    run_script("ulimit -Sn; ulimit -Hn", (struct command_spec)SPEC(.files = &theirs), &o);
+    cr_assert_str_eq(o.out, "99\n199\n");
+    getrlimit(RLIMIT_NOFILE, &after);
+    cr_assert_eq(before.rlim_cur, after.rlim_cur);
+    forget(&o);
+}
+
+// Is it gone, or a zombie?
+static bool has_ended(pid_t pid)
+{
+    char path[64], state = 'Z';
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return true;
+    cr_assert_eq(fscanf(f, "%*d (%*[^)]) %c", &state), 1);
+    fclose(f);
+    return state == 'Z' || state == 'X';
+}
+
+static bool outlives_us(bool mortal)
+{
+    int fds[2];
+    pid_t pid = 0;
+    cr_assert_eq(pipe2(fds, O_CLOEXEC), 0);
+    pid_t daemon = fork();
+    if (daemon == 0) {
+        static const char *const argv[] = {"sleep", "20", NULL};
+        const struct command_spec spec = {
+            .argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .mortal = mortal};
+        struct command *c = command_start(loop, reaper, &spec, on_result, NULL, NULL);
+        pid = c ? command_pid(c) : 0;
+        (void)!write(fds[1], &pid, sizeof pid);
+        kill(getpid(), SIGKILL);
+    }
+    cr_assert_eq(read(fds[0], &pid, sizeof pid), (ssize_t)sizeof pid);
+    cr_assert_gt(pid, 1);
+    waitpid(daemon, NULL, 0);
+    bool ended = false;
+    for (int i = 0; i < 100 && !ended; i++) {
+        usleep(5000);
+        ended = has_ended(pid);
+    }
+    if (!ended)
+        kill(pid, SIGKILL);
+    close(fds[0]);
+    close(fds[1]);
+    return !ended;
+}
+
+Test(command, a_mortal_one_ends_with_us)
+{
+    cr_assert(outlives_us(false));
+    cr_assert(!outlives_us(true));
 }

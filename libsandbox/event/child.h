@@ -1,0 +1,12 @@
+// A forked child that starts clean: what commands and jobs have in common.
+#ifndef EVENT_CHILD_H
+#define EVENT_CHILD_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+// Forks. In the child (0 is returned) every signal is at its default and none is blocked; with
+// `mortal` it is killed when the parent ends. In the parent: the pid, or -1 with errno.
+pid_t child_fork(bool mortal);
+
+#endif
