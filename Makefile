@@ -20,13 +20,14 @@ uninstall:
 	@test -f $(BUILD)/install_manifest.txt || { echo "nothing was installed from $(BUILD)"; exit 1; }
 	sed 's|^|$(DESTDIR)|' $(BUILD)/install_manifest.txt | xargs -d '\n' rm -fv
 
-# Build, make the node, run real pods of every kind, print what happened.
-demo: deps
-	test/demo/run
+# Build, make the node, run real pods, print what happened.
+demo:
+	@test/deps build node
+	@test/demo/run
 
 # Unit, protocol, fuzz corpus and end-to-end tests.
 test: deps
-	test/run
+	@test/run
 
 # The fast part: unit and protocol tests, under a minute.
 check: deps
@@ -40,7 +41,7 @@ fuzz: deps
 
 # What the targets above need from Debian, installed by name where it is missing.
 deps:
-	test/deps
+	@test/deps
 
 format:
 	git ls-files '*.c' '*.h' '*.cc' | xargs clang-format -i
