@@ -70,9 +70,9 @@ static int take_lock(const char *dir)
     return -1;
 }
 
-static void prepare_process(void)
+// *ret_files: the limit that was ours before, and is the containers'.
+static void prepare_process(struct rlimit *ret_files)
 {
-    struct rlimit files;
     // Nothing but standard input, output and error is for us; their absence must not let a socket
     // become one of them.
     if (close_range(3, ~0U, 0) < 0)
@@ -82,11 +82,10 @@ static void prepare_process(void)
             (void)!open("/dev/null", O_RDWR);
     }
     umask(0022);
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &files) < 0)
-            log_warn("descriptor limit: %s", strerror(errno));
-    }
+    (void)getrlimit(RLIMIT_NOFILE, ret_files);
+    const struct rlimit raised = {.rlim_cur = ret_files->rlim_max, .rlim_max = ret_files->rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &raised) < 0)
+        log_warn("descriptor limit: %s", strerror(errno));
     int r = file_write_value_at(AT_FDCWD, "/proc/self/oom_score_adj", "-999");
     if (r < 0)
         log_warn("oom_score_adj stays as it is: %s", strerror(-r));
@@ -136,7 +135,8 @@ static void recovered(void *arg)
     (void)event_notify("READY=1");
 }
 
-static int serve(const struct options *o, const struct settings *settings)
+static int serve(const struct options *o, const struct settings *settings,
+                 const struct rlimit *files)
 {
     char shim[PATH_MAX], sock[PATH_MAX];
     struct error err = {0};
@@ -149,6 +149,7 @@ static int serve(const struct options *o, const struct settings *settings)
                                            o->events ? o->events : settings->containerd_events,
                                        .shim = find_shim(shim),
                                        .version = KUASAR_VERSION,
+                                       .files = files,
                                        .ops = &task_oci_ops};
     if (!d.listen && path_format(sock, sizeof(sock), "%s/task.sock", o->dir) == 0)
         d.listen = sock;
@@ -187,7 +188,8 @@ int main(int argc, char **argv)
     if (status >= 0)
         return status;
     log_setup("runc-task", o.level);
-    prepare_process();
+    struct rlimit files = {0};
+    prepare_process(&files);
     if (read_settings(&o, &settings, &err) < 0) {
         log_error("%s", err.text);
         return 1;
@@ -199,5 +201,5 @@ int main(int argc, char **argv)
         log_error("subreaper: %s", strerror(errno));
         return 1;
     }
-    return serve(&o, &settings);
+    return serve(&o, &settings, &files);
 }

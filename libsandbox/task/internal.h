@@ -20,6 +20,7 @@ struct task_server {
     struct reaper *reaper;
     struct cgroup_host *cgroups;
     const struct task_ops *ops;
+    struct rlimit files; // of runtimes and containers
     char *dir, *sandboxes_dir, *runtime, *runtime_root, *shim, *version;
     struct map *tasks; // "<namespace>/<id>" -> struct task
     struct task_events *events;

@@ -157,7 +157,11 @@ static void run_start(struct oci_run *run, const int fds[3], const void *input, 
                                       .stderr_fd = fds ? fds[2] : -1,
                                       .input = input,
                                       .input_len = input_len,
-                                      .timeout = OCI_COMMAND_SECONDS};
+                                      .timeout = OCI_COMMAND_SECONDS,
+                                      .files = &s->files,
+                                      // A create that goes on without us would make a container
+                                      // after our successor has cleaned up.
+                                      .mortal = true};
     struct error err = {0};
     run->then = then;
     if (run->argv.overflow || !run->log[0])

@@ -84,6 +84,10 @@ struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
     s->loop = loop;
     s->reaper = reaper;
     s->ops = config->ops;
+    if (config->files)
+        s->files = *config->files;
+    else
+        (void)getrlimit(RLIMIT_NOFILE, &s->files);
     LIST_INIT(&s->ends);
     LIST_INIT(&s->stdio.orphans);
     s->stdio.loop = loop;

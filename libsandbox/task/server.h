@@ -6,6 +6,7 @@
 #include <ev.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/resource.h>
 
 #include "base/error.h"
 #include "event/reaper.h"
@@ -22,6 +23,7 @@ struct task_config {
     const char *containerd_events; // containerd's ttrpc socket; NULL or "": publish nothing
     const char *shim;              // stub for <bundle>/shim-binary-path; NULL: write none
     const char *version;           // for the Pods service
+    const struct rlimit *files;    // limit of open files of runtimes and containers; NULL: ours
     const struct task_ops *ops;
 };
 

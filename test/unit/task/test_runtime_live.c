@@ -204,6 +204,53 @@ Test(runtime_live, a_container_lives_and_ends)
     node_free(n);
 }
 
+// A runtime that says what it was given: "<NOTIFY_SOCKET> <limit of files>" a line, in
+// <script>.log.
+static void make_telling_runtime(char script[64])
+{
+    char text[512];
+    const char *real = getenv("TEST_RUNTIME") ? getenv("TEST_RUNTIME") : "runc";
+    snprintf(text, sizeof text,
+             "#!/bin/sh\necho \"[$NOTIFY_SOCKET] $(ulimit -Sn)\" >>$0.log\nexec %s \"$@\"\n", real);
+    snprintf(script, 64, "/tmp/task-test-runtime.%d", getpid());
+    write_text(text, "%s", script);
+    cr_assert(chmod(script, 0700) == 0);
+}
+
+// (Some builds of runc raise the limit of files again, so what the runtime has is looked at.)
+Test(runtime_live, what_is_the_daemons_does_not_reach_a_container)
+{
+    if (!can_run())
+        return;
+    struct rlimit files, low;
+    struct bundle b;
+    char buf[256], script[64], told[80];
+    make_telling_runtime(script);
+    snprintf(told, sizeof told, "%s.log", script);
+    setenv("TEST_RUNTIME", script, 1);
+    setenv("NOTIFY_SOCKET", "/run/notify-test", 1); // makes "runc start" wait for the container
+    getrlimit(RLIMIT_NOFILE, &files);
+    low = (struct rlimit){.rlim_cur = 512, .rlim_max = files.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &low);
+    struct node *n = live_new();
+    setrlimit(RLIMIT_NOFILE, &files);
+    bundle_make(n, &b, "c1", "[\"sh\",\"-c\",\"echo [$NOTIFY_SOCKET]\"]", false, PRIVATE_PID, "");
+    create_ok(n, &b, "c1", false);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    cr_expect(node_wait(n, "c1", "") == 0);
+    read_all(n, b.out, buf, sizeof buf, NULL);
+    cr_expect(strcmp(buf, "[]\n") == 0, "got '%s'", buf);
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    int fd = open(told, O_RDONLY | O_CLOEXEC);
+    read_all(n, fd, buf, sizeof buf, NULL);
+    close(fd);
+    cr_expect(strcmp(buf, "[] 512\n[] 512\n[] 512\n") == 0, "got '%s'", buf);
+    bundle_done(&b);
+    node_free(n);
+    unlink(script);
+    unlink(told);
+}
+
 static void start_sleeper(struct node *n, struct bundle *b, const char *id, const char *namespaces)
 {
     bundle_make(n, b, id, "[\"sleep\",\"1000\"]", false, namespaces, "");
