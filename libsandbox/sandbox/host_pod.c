@@ -40,8 +40,8 @@ static const Cri__LinuxSandboxSecurityContext *security(const Cri__PodSandboxCon
     return config && config->linux_ ? config->linux_->security_context : NULL;
 }
 
-// The namespace modes. A pod that names none shares all three among its containers, as with containerd's
-// own pods: POD is the zero of the enum. (kubelet always names CONTAINER for pid.)
+// The namespace modes. A pod that names none shares all three among its containers, as with
+// containerd's own pods: POD is the zero of the enum. (kubelet always names CONTAINER for pid.)
 struct modes {
     Cri__NamespaceMode network, pid, ipc;
 };
