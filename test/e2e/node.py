@@ -231,6 +231,19 @@ class Node:
 
     # ---- pods
 
+    @staticmethod
+    def retry_unavailable(call, timeout=10):
+        """After a sandboxer's restart containerd dials again within 3 s, and fails calls until then; a kubelet
+        tries again, and so do we."""
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                return call()
+            except Failed as e:
+                if "code = Unavailable" not in e.err or time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+
     def pod(self, handler=HANDLER, **fields):
         name = f"pod-{uuid.uuid4().hex[:8]}"
         logs = self.dir / "logs" / name
@@ -245,7 +258,7 @@ class Node:
         merge(config, fields)
         config["labels"] = kubelet_labels(config["metadata"]) | config.get("labels", {})
         path = self.write(f"{name}.json", config)
-        pod_id = crictl("runp", "--runtime", handler, path, timeout=90).stdout.strip()
+        pod_id = self.retry_unavailable(lambda: crictl("runp", "--runtime", handler, path, timeout=90)).stdout.strip()
         pod = Pod(self, pod_id, config, path)
         self.pods.append(pod)
         return pod
@@ -350,7 +363,8 @@ def nothing_left(before, timeout=15):
         return {k: sorted(set(after[k]) ^ set(before[k])) or "other counts" for k in before if after[k] != before[k]}
     with contextlib.suppress(AssertionError):
         until(lambda: not rest(), "nothing is left", timeout)
-    assert not rest()
+    left = rest()
+    assert not left, f"left: {left}"
 
 
 def tail(path, lines=40):
