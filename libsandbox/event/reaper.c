@@ -62,7 +62,7 @@ static unsigned bucket(pid_t pid)
     return (unsigned)pid % REAPER_BUCKETS;
 }
 
-static struct watch *find_watch(struct reaper *r, pid_t pid)
+static struct watch *find_watch(const struct reaper *r, pid_t pid)
 {
     struct watch *w;
     LIST_FOREACH(w, &r->watches[bucket(pid)], link)
@@ -272,6 +272,12 @@ int reaper_watch_new(struct reaper *r, pid_t pid, reaper_fn fn, void *arg)
 {
     drop_unclaimed(r, find_unclaimed(r, pid));
     return add_watch(r, pid, fn, arg, NULL);
+}
+
+bool reaper_is_due(const struct reaper *r, pid_t pid)
+{
+    const struct watch *w = find_watch(r, pid);
+    return w && w->due;
 }
 
 void reaper_unwatch(struct reaper *r, pid_t pid)

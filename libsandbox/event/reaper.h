@@ -41,6 +41,9 @@ int reaper_watch(struct reaper *r, pid_t pid, reaper_fn fn, void *arg);
 // The same for a child that the caller has just forked, before it returns to the loop: an unclaimed
 // exit with that number belongs to an earlier process and is dropped.
 int reaper_watch_new(struct reaper *r, pid_t pid, reaper_fn fn, void *arg);
+// Has a watched child already ended, with fn still to be called? If not, it is there at least as a
+// zombie until the loop runs, and its number is nobody else's (if it is a child of ours).
+bool reaper_is_due(const struct reaper *r, pid_t pid);
 // Forgets a watch (the child is still reaped). Unknown pids are fine.
 void reaper_unwatch(struct reaper *r, pid_t pid);
 

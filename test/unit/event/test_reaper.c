@@ -266,6 +266,26 @@ Test(reaper, unclaimed_exits_are_limited_and_the_oldest_goes, .timeout = 60)
     cr_assert(run_until(&s.n, 2, 5));
 }
 
+Test(reaper, knows_which_watch_is_due)
+{
+    struct seen s = {0};
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(3);
+    reaper_hold(reaper);
+    wait_dead(pid);
+    cr_assert_not(reaper_is_due(reaper, pid), "not watched");
+    cr_assert_eq(reaper_watch(reaper, pid, on_exit_info, &s), 0);
+    cr_assert_not(reaper_is_due(reaper, pid), "a zombie");
+    reaper_unwatch(reaper, pid);
+    run_for(0.05);
+    cr_assert_eq(reaper_watch(reaper, pid, on_exit_info, &s), 0);
+    cr_assert(reaper_is_due(reaper, pid));
+    reaper_release(reaper);
+    cr_assert(run_until(&s.n, 1, 5));
+    cr_assert_not(reaper_is_due(reaper, pid));
+}
+
 Test(reaper, gets_orphans_as_a_subreaper)
 {
     struct seen s = {0};
