@@ -253,17 +253,25 @@ static int read_pid(const char *path, pid_t *ret, struct error *err)
     return 0;
 }
 
-// Takes over a process that the runtime has made.
+// Takes over a process that the runtime has made. If it has ended already its number may be another
+// process's by now: then it gets no start time, and nothing is ever done to that number.
 static int adopt_process(struct oci_run *run, struct error *err)
 {
     struct task_process *p = run->process;
+    struct reaper *reaper = p->task->server->reaper;
     pid_t pid = 0;
     if (read_pid(run->pid_file, &pid, err) < 0)
         return -1;
-    p->pid.pid = pid;
-    (void)process_identify(pid, &p->pid); // fails if it has ended already
-    int r = reaper_watch(p->task->server->reaper, pid, on_exit_seen, p);
-    return r < 0 ? error_errno(err, r, "process %d", (int)pid) : 0;
+    int r = reaper_watch(reaper, pid, on_exit_seen, p);
+    if (r < 0)
+        return error_errno(err, r, "process %d", (int)pid);
+    p->pid = (struct process_id){.pid = pid};
+    if (reaper_is_due(reaper, pid) || process_identify(pid, &p->pid) == 0)
+        return 0;
+    reaper_unwatch(reaper, pid);
+    p->pid = (struct process_id){0};
+    return error_set(err, STATUS_INTERNAL,
+                     "process %d, which the runtime made, is gone without a trace", (int)pid);
 }
 
 // ---- create ---------------------------------------------------------------------------------
@@ -300,7 +308,8 @@ static void find_cgroup(struct task *t)
     const struct cgroup_host *h = t->server->cgroups;
     _cleanup_free_ char *found = NULL;
     // A process that has just ended may already be shown in the root.
-    if (cgroup_of_process(h, t->init.pid.pid, &found) == 0 && is_containers_cgroup(h, found)) {
+    if (t->init.pid.start_time && cgroup_of_process(h, t->init.pid.pid, &found) == 0 &&
+        is_containers_cgroup(h, found)) {
         free(t->cgroup);
         t->cgroup = take_ptr(found);
     }

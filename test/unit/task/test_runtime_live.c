@@ -204,17 +204,16 @@ Test(runtime_live, a_container_lives_and_ends)
     node_free(n);
 }
 
-// A runtime that says what it was given: "<NOTIFY_SOCKET> <limit of files>" a line, in
-// <script>.log.
-static void make_telling_runtime(char script[64])
+// A runtime that runs the real one (`exec` or not) in a script of ours.
+static void make_runtime(char script[64], const char *before, const char *after)
 {
     char text[512];
     const char *real = getenv("TEST_RUNTIME") ? getenv("TEST_RUNTIME") : "runc";
-    snprintf(text, sizeof text,
-             "#!/bin/sh\necho \"[$NOTIFY_SOCKET] $(ulimit -Sn)\" >>$0.log\nexec %s \"$@\"\n", real);
+    snprintf(text, sizeof text, "#!/bin/sh\n%s %s \"$@\"\n%s\n", before, real, after);
     snprintf(script, 64, "/tmp/task-test-runtime.%d", getpid());
     write_text(text, "%s", script);
     cr_assert(chmod(script, 0700) == 0);
+    setenv("TEST_RUNTIME", script, 1);
 }
 
 // (Some builds of runc raise the limit of files again, so what the runtime has is looked at.)
@@ -225,9 +224,8 @@ Test(runtime_live, what_is_the_daemons_does_not_reach_a_container)
     struct rlimit files, low;
     struct bundle b;
     char buf[256], script[64], told[80];
-    make_telling_runtime(script);
+    make_runtime(script, "echo \"[$NOTIFY_SOCKET] $(ulimit -Sn)\" >>$0.log; exec", "");
     snprintf(told, sizeof told, "%s.log", script);
-    setenv("TEST_RUNTIME", script, 1);
     setenv("NOTIFY_SOCKET", "/run/notify-test", 1); // makes "runc start" wait for the container
     getrlimit(RLIMIT_NOFILE, &files);
     low = (struct rlimit){.rlim_cur = 512, .rlim_max = files.rlim_max};
@@ -249,6 +247,29 @@ Test(runtime_live, what_is_the_daemons_does_not_reach_a_container)
     node_free(n);
     unlink(script);
     unlink(told);
+}
+
+// Every exit of the container would be waited for in vain.
+Test(runtime_live, a_process_that_is_not_there_is_no_container)
+{
+    if (!can_run())
+        return;
+    struct bundle b;
+    struct answer a;
+    char script[64], path[128];
+    make_runtime(script, "", "[ -e init.pid ] && echo 4194303 >init.pid; :");
+    struct node *n = live_new();
+    bundle_make(n, &b, "c1", "[\"sleep\",\"1000\"]", false, PRIVATE_PID, "");
+    cr_expect(create(n, &b, "c1", false, &a) == STATUS_INTERNAL, "%s", a.err.text);
+    cr_expect(strstr(a.err.text, "4194303"), "%s", a.err.text);
+    answer_done(&a);
+    snprintf(path, sizeof path, "%s/tasks/ns/c1.json", n->dir);
+    cr_expect(access(path, F_OK) < 0);
+    snprintf(path, sizeof path, "%s/ns/c1", n->dir);
+    cr_expect(access(path, F_OK) < 0, "the runtime has forgotten it");
+    bundle_done(&b);
+    node_free(n);
+    unlink(script);
 }
 
 static void start_sleeper(struct node *n, struct bundle *b, const char *id, const char *namespaces)
