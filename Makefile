@@ -1,24 +1,27 @@
-# A thin front for the CMake presets. `make demo` and `make test` do everything on a fresh Debian machine,
-# as root: they install what they need.
+# A thin front for the CMake presets. `make demo`, `make test` and `make check` do everything on a fresh Debian
+# machine, as root: they install what they need.
 PREFIX ?= /usr/local
 DESTDIR ?=
 BUILD := build/release
 JOBS ?= $(shell nproc)
 
-.PHONY: all install uninstall demo test check fuzz bench format tidy deps clean
+.PHONY: all install uninstall demo test check fuzz format tidy deps clean
 
-all: $(BUILD)/build.ninja
+# Paths of the installation are in the programs and in the units, so another PREFIX is another configuration.
+all:
+	@{ test -f $(BUILD)/build.ninja && grep -qxF 'CMAKE_INSTALL_PREFIX:PATH=$(PREFIX)' $(BUILD)/CMakeCache.txt; } || \
+		cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 	cmake --build $(BUILD) -j $(JOBS)
-
-$(BUILD)/build.ninja: CMakeLists.txt CMakePresets.json
-	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 
 install: all
 	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
+	@cp $(BUILD)/install_manifest.txt $(BUILD)/installed.txt # the demo and the tests install from here, too
 
 uninstall:
-	@test -f $(BUILD)/install_manifest.txt || { echo "nothing was installed from $(BUILD)"; exit 1; }
-	sed 's|^|$(DESTDIR)|' $(BUILD)/install_manifest.txt | xargs -d '\n' rm -fv
+	@test -f $(BUILD)/installed.txt || { echo "nothing was installed from $(BUILD)"; exit 1; }
+	sed 's|^|$(DESTDIR)|' $(BUILD)/installed.txt | xargs -d '\n' rm -fv
+	@sed -n 's|^\(.*/kuasar\)/.*|$(DESTDIR)\1|p' $(BUILD)/installed.txt | sort -u | \
+		while read -r d; do test ! -d "$$d" || find "$$d" -depth -type d -empty -delete; done
 
 # Build, make the node, run real pods, print what happened.
 demo:
