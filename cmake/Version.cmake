@@ -1,10 +1,13 @@
-# What --version prints: the project's version and, in a git checkout, the commit.
+# What --version prints: the project's version and, in a git checkout, the commit (else "unknown").
 find_package(Git QUIET)
 set(kuasar_git "")
 if(Git_FOUND)
   execute_process(COMMAND "${GIT_EXECUTABLE}" describe --always --dirty --abbrev=12
     WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}" OUTPUT_VARIABLE kuasar_git
     OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+endif()
+if(NOT kuasar_git) # an archive, or a checkout that git takes for somebody else's
+  set(kuasar_git "unknown")
 endif()
 set(KUASAR_SYSCONFDIR "/etc/kuasar" CACHE PATH "Where the daemons look for their configuration")
 add_library(kuasar_version INTERFACE)
