@@ -176,8 +176,13 @@ Test(sandbox, start_waits_for_the_task_server)
     create_ok(r, "a");
     create_ok(r, "b");
     create_ok(r, "c");
+    create_ok(r, "stopped");
+    expect(r, "Stop", "stopped", STATUS_OK);
     rig_task_server_down(r);
     run_for(r, 0.05);
+    struct call *late = ask(r, "Start", "stopped");
+    cr_expect(late->over, "what cannot be started waits for nothing");
+    expect_status(r, late, STATUS_FAILED_PRECONDITION);
     struct call *a = ask(r, "Start", "a"), *b = ask(r, "Start", "b"), *c = ask(r, "Start", "c");
     run_for(r, 0.05);
     cr_expect(!a->over && !b->over && !c->over);
