@@ -65,7 +65,7 @@ static void set_log_path(struct oci_run *run)
     else if (run->process == &t->init)
         r = path_format(run->log, sizeof(run->log), "%s/log.json", t->bundle);
     else
-        r = path_format(run->log, sizeof(run->log), "%s/exec-%s.json", t->bundle,
+        r = path_format(run->log, sizeof(run->log), "%s/exec-log-%s", t->bundle,
                         run->process->exec_id);
     if (r < 0)
         run->log[0] = '\0'; // run_start refuses
@@ -370,10 +370,10 @@ static int write_process(struct oci_run *run, struct error *err)
     const char *text = json_text(p->spec);
     int r = text ? 0 : -ENOMEM;
     if (r == 0)
-        r = path_format(run->process_file, sizeof(run->process_file), "%s/exec-%s-process.json",
+        r = path_format(run->process_file, sizeof(run->process_file), "%s/exec-process-%s",
                         run->task->bundle, p->exec_id);
     if (r == 0)
-        r = path_format(run->pid_file, sizeof(run->pid_file), "%s/exec-%s.pid", run->task->bundle,
+        r = path_format(run->pid_file, sizeof(run->pid_file), "%s/exec-pid-%s", run->task->bundle,
                         p->exec_id);
     if (r == 0)
         r = file_write_atomic_at(AT_FDCWD, run->process_file, text, strlen(text), 0600);

@@ -388,6 +388,35 @@ Test(runtime_live, everything_ends_with_init_of_a_shared_pid_namespace)
         ends_with_init("");
 }
 
+// The files of one exec are not another's, whatever their names.
+Test(runtime_live, execs_with_names_like_files)
+{
+    if (!can_run())
+        return;
+    static const char *const names[] = {"a",     "a-process", "a-pid",
+                                        "a.pid", "log-a",     "a-process.json"};
+    struct node *n = live_new();
+    struct bundle b;
+    struct answer answers[ARRAY_SIZE(names)];
+    start_sleeper(n, &b, "c1", PRIVATE_PID);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        cr_expect(exec_add(n, "c1", names[i], "[\"true\"]", false, NULL) == STATUS_OK);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        Task__StartRequest r = TASK__START_REQUEST__INIT;
+        r.id = (char *)"c1";
+        r.exec_id = (char *)names[i];
+        node_send(n, "Start", &r, &task__start_response__descriptor, &answers[i]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        node_await(n, &answers[i], "Start");
+        cr_expect(answers[i].msg, "%s: %s", names[i], answers[i].err.text);
+        answer_done(&answers[i]);
+        cr_expect(node_wait(n, "c1", names[i]) == 0);
+    }
+    end(n, &b, "c1");
+    node_free(n);
+}
+
 Test(runtime_live, stdin_stays_open_until_close_io)
 {
     if (!can_run())
