@@ -247,7 +247,8 @@ static void ignore_done(void *arg, const struct error *err)
 {
 }
 
-// Init is gone: nothing else of the container may go on.
+// Init is gone: nothing else of the container may go on. A Start of init that is under way is given
+// time to say that it was one.
 static void end_execs(struct task *t)
 {
     const struct task_ops *ops = t->server->ops;
@@ -262,7 +263,7 @@ static void end_execs(struct task *t)
         else if (p->state == PROCESS_RUNNING)
             ops->kill(p, SIGKILL, false, ignore);
     }
-    if (execs_live(t))
+    if (execs_live(t) || t->init.state == PROCESS_STARTING)
         ev_timer_start(t->server->loop, &t->exec_timer);
 }
 

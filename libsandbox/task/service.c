@@ -193,8 +193,10 @@ static void on_close_io(struct rpc_call *call, const ProtobufCMessage *msg, void
     struct task_process *p = find_process(call, req->id, req->exec_id, ctx);
     if (!p)
         return;
-    if (req->stdin)
+    if (req->stdin) {
+        p->stdin_over = true;
         task_stdio_close_stdin(p->io);
+    }
     api_reply_empty(call);
 }
 

@@ -21,7 +21,10 @@ static void exec_time_over(struct ev_loop *loop, ev_timer *w, int revents)
 {
     struct task *t = container_of(w, struct task, exec_timer);
     t->exec_time_over = true;
-    task_process_settle(&t->init);
+    if (t->init.state == PROCESS_STARTING)
+        t->server->ops->cancel(&t->init);
+    else
+        task_process_settle(&t->init);
 }
 
 static void stop_time_over(struct ev_loop *loop, ev_timer *w, int revents)

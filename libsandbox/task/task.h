@@ -10,7 +10,8 @@
 //   NEW       init only: Create is under way; nothing has been reported to anybody.
 //   CREATED   init: the runtime holds it before its program; exec: registered, nothing runs.
 //   STARTING  Start is under way. An exit that is noticed now is held back until Start is over, so
-//             that the start event comes before the exit event.
+//             that the start event comes before the exit event; but if Start does not end within
+//             TASK_EXEC_END_SECONDS of the exit, it is given up.
 //   RUNNING   started.
 //   STOPPED   the exit is known and published (TaskExit queued, then every Wait answered).
 //
@@ -43,7 +44,7 @@
 #define TASK_WAITERS_MAX 1024
 // Most operations of one task that run or wait for their turn.
 #define TASK_OPS_MAX 2048
-// How long the exit of init is held back for the exits of exec'ed processes.
+// How long the exit of init is held back for the exits of exec'ed processes, and for its Start.
 #define TASK_EXEC_END_SECONDS 2.0
 // How long a killed init may take to end.
 #define TASK_KILL_SECONDS 10.0
@@ -85,7 +86,8 @@ struct task_process {
     struct process_id pid; // filled by the kind of task; stays after the exit
     json_object *spec;     // exec: the OCI process
     struct task_stdio *io;
-    bool exit_seen; // the kind of task has reported the exit
+    bool stdin_over; // CloseIO came before there was anything to close
+    bool exit_seen;  // the kind of task has reported the exit
     uint32_t exit_code;
     struct timespec exited_at;
     unsigned busy; // operations that name this process

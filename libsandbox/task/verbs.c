@@ -249,6 +249,8 @@ static void exec_start_run(struct task_op *op)
     struct stdio_spec io = task_process_stdio(p);
     io.columns = io.rows = 0;
     p->io = task_stdio_open(&t->server->stdio, &io, &err);
+    if (p->io && p->stdin_over)
+        task_stdio_close_stdin(p->io);
     if (!p->io)
         exec_failed(op, &err);
     else
@@ -322,11 +324,20 @@ static void delete_run(struct task_op *op)
 
 void task_delete(struct task *t, struct rpc_call *call)
 {
+    struct task_process *p;
     // Refused at once, not after what is queued.
-    if (t->init.state == PROCESS_RUNNING && !t->init.exit_seen)
+    if (t->init.state == PROCESS_RUNNING && !t->init.exit_seen) {
         fail_state(call, &t->init, "kill it first");
-    else
-        task_op_start(t, &t->init, call, true, delete_run, NULL, 0);
+        return;
+    }
+    task_ref(t);
+    TAILQ_FOREACH(p, &t->execs, link)
+    {
+        if (p->state == PROCESS_STARTING)
+            t->server->ops->cancel(p);
+    }
+    task_op_start(t, &t->init, call, true, delete_run, NULL, 0);
+    task_unref(t);
 }
 
 // ---- Pause, Resume, Update ------------------------------------------------------------------

@@ -128,8 +128,8 @@ static void create_ok(struct node *n, struct bundle *b, const char *id, bool ter
     answer_done(&a);
 }
 
-static enum status exec_add(struct node *n, const char *id, const char *exec_id, const char *args,
-                            bool terminal, const char *out)
+static enum status exec_add_with(struct node *n, const char *id, const char *exec_id,
+                                 const char *args, bool terminal, const char *in, const char *out)
 {
     Task__ExecProcessRequest r = TASK__EXEC_PROCESS_REQUEST__INIT;
     char process[1024];
@@ -140,12 +140,19 @@ static enum status exec_add(struct node *n, const char *id, const char *exec_id,
     any_set(&any, ANY_OCI_PROCESS, process, strlen(process));
     r.id = (char *)id;
     r.exec_id = (char *)exec_id;
+    r.stdin = (char *)(in ? in : "");
     r.stdout = (char *)(out ? out : "");
     r.terminal = terminal;
     r.spec = &any;
     enum status s = node_call(n, "Exec", &r, EMPTY, NULL);
     any_clear(&any);
     return s;
+}
+
+static enum status exec_add(struct node *n, const char *id, const char *exec_id, const char *args,
+                            bool terminal, const char *out)
+{
+    return exec_add_with(n, id, exec_id, args, terminal, NULL, out);
 }
 
 // Reads until the end of file or until `text` has come; runs the loop meanwhile.
@@ -444,6 +451,29 @@ Test(runtime_live, stdin_stays_open_until_close_io)
     cr_expect(node_call(n, "CloseIO", &r, EMPTY, NULL) == STATUS_OK);
     cr_expect(node_call(n, "CloseIO", &r, EMPTY, NULL) == STATUS_OK);
     cr_expect(node_wait_code(n, &wait) == 0);
+    end(n, &b, "c1");
+    node_free(n);
+}
+
+// A client whose input is empty is done with it before the process is there.
+Test(runtime_live, a_close_io_before_the_start_of_an_exec_counts)
+{
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    struct bundle b;
+    char fifo[160];
+    Task__CloseIORequest r = TASK__CLOSE_IOREQUEST__INIT;
+    start_sleeper(n, &b, "c1", PRIVATE_PID);
+    snprintf(fifo, sizeof fifo, "%s/x1", b.dir);
+    cr_assert(mkfifo(fifo, 0700) == 0);
+    cr_expect(exec_add_with(n, "c1", "x1", "[\"cat\"]", false, fifo, NULL) == STATUS_OK);
+    r.id = (char *)"c1";
+    r.exec_id = (char *)"x1";
+    r.stdin = true;
+    cr_expect(node_call(n, "CloseIO", &r, EMPTY, NULL) == STATUS_OK);
+    cr_expect(node_start(n, "c1", "x1") == STATUS_OK);
+    cr_expect(node_wait(n, "c1", "x1") == 0);
     end(n, &b, "c1");
     node_free(n);
 }

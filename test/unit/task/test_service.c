@@ -402,6 +402,46 @@ Test(service, init_is_reported_although_an_exec_resists)
     node_free(n);
 }
 
+Test(service, a_start_that_hangs_does_not_hide_the_exit)
+{
+    struct node *n = fake_node();
+    struct answer start, wait;
+    Task__StartRequest r = TASK__START_REQUEST__INIT;
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    fake.slow_start = true;
+    r.id = (char *)"c1";
+    node_wait_send(n, "c1", "", &wait);
+    node_send(n, "Start", &r, &task__start_response__descriptor, &start);
+    node_run(n, 0.1);
+    fake_exit(&task_of(n, "c1")->init, 9);
+    cr_expect(!node_run_until(n, &wait.over, TASK_EXEC_END_SECONDS / 2));
+    cr_expect(node_wait_code(n, &wait) == 9);
+    node_await(n, &start, "Start");
+    cr_expect(start.err.status == STATUS_CANCELLED);
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    node_events_settle(n);
+    cr_expect(node_event_count(n, "ns /tasks/exit c1 c1 9") == 1);
+    node_free(n);
+}
+
+Test(service, an_exec_in_flight_does_not_hold_up_delete)
+{
+    struct node *n = fake_node();
+    struct answer start;
+    Task__StartRequest r = TASK__START_REQUEST__INIT;
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    cr_expect(exec_add(n, "c1", "x1") == STATUS_OK);
+    fake.slow_exec = true;
+    r.id = (char *)"c1";
+    r.exec_id = (char *)"x1";
+    node_send(n, "Start", &r, &task__start_response__descriptor, &start);
+    node_run(n, 0.1);
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    node_await(n, &start, "Start");
+    cr_expect(start.err.status == STATUS_CANCELLED);
+    node_free(n);
+}
+
 Test(service, finished_execs_make_room)
 {
     struct node *n = fake_node();
