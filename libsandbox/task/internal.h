@@ -30,6 +30,7 @@ struct task_server {
     struct api_service services[3];
     const struct rpc_service *service_list[4];
     LIST_HEAD(pods_ends, pods_end) ends;
+    size_t n_released; // tasks that only wait to be deleted
     bool draining, drain_called;
     ev_timer flush; // draining: the last events
     int flushes;
@@ -128,6 +129,13 @@ void task_stats(struct task *t, struct rpc_call *call);
 // its record. The same for Delete, a failed Create and a dead server's leftovers. On failure the
 // rest has been tried and the record stays.
 void task_cleanup(struct task *t, struct task_done done);
+
+// The sandbox of the task has ended: gives back what it holds, in a while (release.c).
+void task_release_later(struct task *t);
+// The callback of task->release_timer.
+void task_release_due(struct ev_loop *loop, ev_timer *w, int revents);
+// Drops every task that was released.
+void task_forget_released(struct task_server *s);
 
 // Longest that mounting or unmounting a rootfs may take.
 #define TASK_MOUNT_SECONDS 60.0

@@ -40,7 +40,6 @@ struct oci_run {
     char log[PATH_MAX], pid_file[PATH_MAX], process_file[PATH_MAX];
     bool held;      // reaper_hold
     bool cancelled; // killed by us
-    bool bundle_gone;
     void (*then)(struct oci_run *run, const struct error *err);
     struct task_done done;
 };
@@ -52,22 +51,14 @@ static struct oci_task *engine_of(const struct task *t)
 
 // ---- commands -------------------------------------------------------------------------------
 
-// The runtime logs into the bundle. containerd removes the bundle of a container that it has given
-// up; its leftovers are still removed by a runtime that wants to log.
+// The runtime logs beside our records, not into the bundle: containerd removes the bundle of a
+// container that it has given up at any moment, and a runtime that cannot log does not delete
+// either.
 static void set_log_path(struct oci_run *run)
 {
     const struct task *t = run->task;
-    int r;
-    run->bundle_gone = access(t->bundle, F_OK) < 0;
-    if (run->bundle_gone)
-        r = path_format(run->log, sizeof(run->log), "%s/tasks/%s/.%s.log", t->server->dir, t->ns,
-                        t->id);
-    else if (run->process == &t->init)
-        r = path_format(run->log, sizeof(run->log), "%s/log.json", t->bundle);
-    else
-        r = path_format(run->log, sizeof(run->log), "%s/exec-log-%s", t->bundle,
-                        run->process->exec_id);
-    if (r < 0)
+    if (path_format(run->log, sizeof(run->log), "%s/tasks/%s/.%s.%s.log", t->server->dir, t->ns,
+                    t->id, run->process->exec_id) < 0)
         run->log[0] = '\0'; // run_start refuses
 }
 
@@ -101,8 +92,7 @@ static void run_end(struct oci_run *run, const struct error *err)
         (void)unlink(run->pid_file);
     if (run->process_file[0])
         (void)unlink(run->process_file);
-    if (run->process != &t->init || run->bundle_gone)
-        (void)unlink(run->log);
+    (void)unlink(run->log);
     if (run->process != &t->init) {
         run->process->engine = NULL;
     } else if (engine_of(t)->run == run) {
@@ -151,7 +141,7 @@ static void run_start(struct oci_run *run, const int fds[3], const void *input, 
 {
     struct task_server *s = run->task->server;
     const struct command_spec spec = {.argv = run->argv.argv,
-                                      .cwd = run->bundle_gone ? "/" : run->task->bundle,
+                                      .cwd = "/",
                                       .stdin_fd = fds ? fds[0] : -1,
                                       .stdout_fd = fds ? fds[1] : -1,
                                       .stderr_fd = fds ? fds[2] : -1,

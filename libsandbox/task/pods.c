@@ -2,8 +2,8 @@
 //
 // End kills every container of the sandbox, also one whose Create is under way, and answers when
 // the end of each is known (TaskExit published, Waits answered) or after PODS_END_SECONDS. Killed
-// containers hold nothing of the pod's any more; they stay in the store until containerd deletes
-// them, which also removes what the runtime keeps and unmounts the rootfs.
+// containers hold nothing of the pod's any more; what the runtime keeps and the rootfs stay until
+// containerd deletes them, or for a while (release.c).
 #include "task/internal.h"
 
 #include <signal.h>
@@ -57,8 +57,11 @@ static bool scan_task(const char *key, void *value, void *arg)
 {
     struct task *t = value;
     struct scan *scan = arg;
-    if (!t->sandbox_id || strcmp(t->sandbox_id, scan->sandbox_id) != 0 ||
-        t->init.state == PROCESS_STOPPED)
+    if (!t->sandbox_id || strcmp(t->sandbox_id, scan->sandbox_id) != 0)
+        return true;
+    if (scan->kill)
+        task_release_later(t);
+    if (t->init.state == PROCESS_STOPPED)
         return true;
     scan->live++;
     if (scan->kill && !t->init.exit_seen)

@@ -208,6 +208,12 @@ static void quarantine(const struct task_server *s, const char *path, const char
                   path, why, to);
 }
 
+// Logs of commands and half-written records; no record has such a name.
+static bool is_scrap(const char *file)
+{
+    return file[0] == '.' && strcmp(file, ".") != 0 && strcmp(file, "..") != 0;
+}
+
 static bool is_record(const char *file)
 {
     size_t len = strlen(file);
@@ -227,7 +233,11 @@ static void read_namespace(struct task_recovery *r, const char *ns)
     }
     while ((e = readdir(d))) {
         struct error err = {0};
-        if (!is_record(e->d_name) || path_format(path, sizeof(path), "%s/%s", dir, e->d_name) < 0)
+        if (path_format(path, sizeof(path), "%s/%s", dir, e->d_name) < 0)
+            continue;
+        if (is_scrap(e->d_name))
+            (void)unlink(path);
+        if (!is_record(e->d_name))
             continue;
         if (read_record(r, path, ns, e->d_name, &err) < 0)
             quarantine(r->server, path, ns, e->d_name, err.text);

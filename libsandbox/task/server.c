@@ -159,6 +159,7 @@ void task_server_drain(struct task_server *s, void (*drained)(void *arg), void *
     s->draining = true;
     s->drained = drained;
     s->drained_arg = arg;
+    task_forget_released(s); // nobody needs to delete them
     task_server_check_drained(s);
 }
 

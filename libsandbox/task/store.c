@@ -56,6 +56,7 @@ struct task *task_new(struct task_server *s, const char *ns, const char *id, con
     STAILQ_INIT(&t->queue);
     ev_timer_init(&t->exec_timer, exec_time_over, TASK_EXEC_END_SECONDS, 0);
     ev_timer_init(&t->stop_timer, stop_time_over, TASK_KILL_SECONDS, 0);
+    ev_timer_init(&t->release_timer, task_release_due, TASK_RELEASE_SECONDS, TASK_RELEASE_SECONDS);
     task_process_init(&t->init, t);
     t->init.exec_id = strdup("");
     t->init.state = PROCESS_NEW;
@@ -76,6 +77,7 @@ struct task *task_unref(struct task *t)
         return NULL;
     ev_timer_stop(t->server->loop, &t->exec_timer);
     ev_timer_stop(t->server->loop, &t->stop_timer);
+    ev_timer_stop(t->server->loop, &t->release_timer);
     while (!TAILQ_EMPTY(&t->execs))
         task_exec_remove(TAILQ_FIRST(&t->execs));
     task_process_done(&t->init);
@@ -118,6 +120,8 @@ void task_drop(struct task *t)
     key_of(key, t->ns, t->id);
     map_remove(s->tasks, key);
     t->stored = false;
+    s->n_released -= t->released;
+    ev_timer_stop(s->loop, &t->release_timer);
     struct error err = {0};
     error_set(&err, STATUS_NOT_FOUND, "container %s was deleted", t->id);
     task_ops_fail(t, &err);

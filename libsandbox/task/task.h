@@ -48,6 +48,10 @@
 #define TASK_EXEC_END_SECONDS 2.0
 // How long a killed init may take to end.
 #define TASK_KILL_SECONDS 10.0
+// How long after the end of their sandbox tasks hold what they have on the host, and how many are
+// remembered after that.
+#define TASK_RELEASE_SECONDS 60.0
+#define TASK_RELEASED_MAX    256
 
 enum process_state {
     PROCESS_NEW,
@@ -128,6 +132,8 @@ struct task {
     // Called once when init is STOPPED, or after TASK_KILL_SECONDS.
     struct task_done stopped;
     ev_timer stop_timer;
+    ev_timer release_timer; // TASK_RELEASE_SECONDS, again and again
+    bool releasing, released;
 
     STAILQ_HEAD(task_ops_queue, task_op) queue;
     unsigned n_ops, n_shared;

@@ -264,7 +264,9 @@ Test(runtime_live, a_process_that_is_not_there_is_no_container)
     struct bundle b;
     struct answer a;
     char script[64], path[128];
-    make_runtime(script, "", "[ -e init.pid ] && echo 4194303 >init.pid; :");
+    make_runtime(script, "",
+                 "f=$(echo \"$*\" | sed -n 's/.*--pid-file \\([^ ]*\\).*/\\1/p'); "
+                 "[ -z \"$f\" ] || echo 4194303 >$f; :");
     struct node *n = live_new();
     bundle_make(n, &b, "c1", "[\"sleep\",\"1000\"]", false, PRIVATE_PID, "");
     cr_expect(create(n, &b, "c1", false, &a) == STATUS_INTERNAL, "%s", a.err.text);

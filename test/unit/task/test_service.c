@@ -619,6 +619,85 @@ Test(service, a_draining_server_takes_nothing_new_and_ends_with_its_last_contain
     node_free(n);
 }
 
+static void end_sandbox(struct node *n, const char *sandbox)
+{
+    Internal__EndRequest r = INTERNAL__END_REQUEST__INIT;
+    struct answer end;
+    r.sandbox_id = (char *)sandbox;
+    r.exit_status = 137;
+    node_send_on(n, n->client, SERVICE_PODS, "End", &r, &internal__end_response__descriptor, 0,
+                 &end);
+    node_await(n, &end, "End");
+    cr_expect(end.msg, "%s", end.err.text);
+    answer_done(&end);
+}
+
+static void release_now(struct node *n, const char *id)
+{
+    struct task *t = task_of(n, id);
+    cr_expect(ev_is_active(&t->release_timer));
+    cr_expect(ev_timer_remaining(n->loop, &t->release_timer) > TASK_RELEASE_SECONDS / 2);
+    ev_feed_event(n->loop, &t->release_timer, EV_TIMER);
+    node_run(n, 0.05);
+}
+
+Test(service, tasks_of_an_ended_sandbox_that_nobody_deletes_are_released)
+{
+    struct node *n = fake_node();
+    struct answer a;
+    char record[160];
+    bool drained = false;
+    make_pod(n, "pod1");
+    cr_expect(create(n, "a", "pod1") == STATUS_OK);
+    cr_expect(create(n, "b", NULL) == STATUS_OK);
+    cr_expect(node_start(n, "a", "") == STATUS_OK);
+    end_sandbox(n, "pod1");
+    cr_expect(!ev_is_active(&task_of(n, "b")->release_timer));
+    fake.fail_remove = true;
+    release_now(n, "a");
+    cr_expect(!task_of(n, "a")->released, "it is tried again");
+    fake.fail_remove = false;
+    release_now(n, "a");
+    cr_expect(fake.removed == 2);
+    cr_expect(!ev_is_active(&task_of(n, "a")->release_timer));
+    snprintf(record, sizeof record, "%s/tasks/ns/a.json", n->dir);
+    cr_expect(access(record, F_OK) < 0);
+    cr_expect(node_wait(n, "a", "") == 137, "containerd may still ask");
+    cr_expect(node_delete(n, "a", "", &a) == STATUS_OK);
+    cr_expect(((Task__DeleteResponse *)a.msg)->exit_status == 137);
+    answer_done(&a);
+    cr_expect(fake.removed == 2);
+
+    cr_expect(create(n, "a", "pod1") == STATUS_OK);
+    end_sandbox(n, "pod1");
+    release_now(n, "a");
+    cr_expect(node_delete(n, "b", "", NULL) == STATUS_OK);
+    task_server_drain(n->server, flag, &drained);
+    cr_expect(node_run_until(n, &drained, 3), "a released task holds up no end");
+    node_free(n);
+}
+
+Test(service, released_tasks_are_forgotten_in_the_end)
+{
+    struct node *n = fake_node();
+    char id[16];
+    make_pod(n, "pod1");
+    for (int i = 0; i <= TASK_RELEASED_MAX; i++) {
+        snprintf(id, sizeof id, "c%d", i);
+        cr_assert(create(n, id, "pod1") == STATUS_OK);
+    }
+    end_sandbox(n, "pod1");
+    for (int i = 0; i <= TASK_RELEASED_MAX; i++) {
+        snprintf(id, sizeof id, "c%d", i);
+        ev_feed_event(n->loop, &task_of(n, id)->release_timer, EV_TIMER);
+    }
+    node_run(n, 0.1);
+    cr_expect(task_server_count(n->server) == TASK_RELEASED_MAX);
+    cr_expect(node_state(n, "c0", "") == -STATUS_NOT_FOUND);
+    cr_expect(node_state(n, "c1", "") == TASK__STATUS__STOPPED);
+    node_free(n);
+}
+
 Test(service, operations_of_one_container_keep_their_order)
 {
     struct node *n = fake_node();
