@@ -563,6 +563,11 @@ static int oci_adopt(struct task *t, json_object *described, struct error *err)
     e->rt.root = strdup(root ? root : "");
     if (!e->rt.binary || !e->rt.root)
         return error_errno(err, ENOMEM, "container %s", t->id);
+    // We may have been started elsewhere than our predecessor.
+    if (t->cgroup && !is_containers_cgroup(t->server->cgroups, t->cgroup)) {
+        log_error("container %s: cgroup %s of its record holds ourselves", t->id, t->cgroup);
+        free(take_ptr(t->cgroup));
+    }
     return oci_runtime_check(&e->rt, err) < 0 ? error_wrap(err, "engine") : 0;
 }
 
