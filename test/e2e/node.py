@@ -140,14 +140,14 @@ class Pod:
         }
         merge(config, fields)
         path = self.node.write(f"container-{name}.json", config)
-        container_id = crictl("create", self.id, path, self.path, timeout=60).stdout.strip()
+        container_id = Node.retry_unavailable(lambda: crictl("create", self.id, path, self.path, timeout=60)).stdout.strip()
         return Container(self, container_id, pathlib.Path(self.config["log_directory"]) / config["log_path"])
 
     def run(self, *command, **fields):
         return self.create(*command, **fields).start()
 
     def status(self):
-        return crictl_json("inspectp", self.id)["status"]
+        return Node.retry_unavailable(lambda: crictl_json("inspectp", self.id))["status"]
 
     def ip(self):
         return self.status()["network"]["ip"]
@@ -159,10 +159,14 @@ class Pod:
         return next(STATE.glob(f"sandboxes/{self.id}/ns/net"))
 
     def stop(self):
-        crictl("stopp", self.id, timeout=90)
+        Node.retry_unavailable(lambda: crictl("stopp", self.id, timeout=90))
 
     def remove(self):
-        crictl("rmp", "-f", self.id, timeout=90)
+        Node.retry_unavailable(lambda: crictl("rmp", "-f", self.id, timeout=90))
+
+    def remove_if_there(self):
+        with contextlib.suppress(Failed):
+            self.remove()
 
 
 def merge(into, other):
@@ -265,10 +269,9 @@ class Node:
 
     def remove_pods(self):
         for pod in self.pods:
-            crictl("rmp", "-f", pod.id, check=False, timeout=120)
-        left = crictl("pods", "-q").stdout.split()
-        for pod_id in left:
-            crictl("rmp", "-f", pod_id, check=False, timeout=120)
+            pod.remove_if_there()
+        for pod_id in crictl("pods", "-q").stdout.split():
+            Pod(self, pod_id, None, None).remove_if_there()
         self.pods = []
 
     def close(self):
