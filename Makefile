@@ -32,7 +32,7 @@ demo:
 test: deps
 	@test/run
 
-# The fast part: unit and protocol tests, under a minute.
+# The fast part: unit and protocol tests, about two minutes from nothing on two cores.
 check: deps
 	cmake --preset dev >/dev/null
 	cmake --build build/dev -j $(JOBS)
