@@ -332,7 +332,8 @@ def netns_files():
 
 
 def state_files():
-    return sorted(str(p.relative_to(STATE)) for p in STATE.rglob("*") if not p.name.endswith(".lock"))
+    """Files of our daemons; locks and the shim's cache of a runtime's features stay."""
+    return sorted(str(p.relative_to(STATE)) for p in STATE.rglob("*") if not p.name.endswith(".lock") and not p.name.startswith("features-"))
 
 
 def open_fds(pid):

@@ -1,0 +1,68 @@
+"""Which OCI runtime runs a container: our configuration's, or the one that containerd's options name."""
+
+import os
+import pathlib
+import signal
+
+import pytest
+
+import node as kuasar
+from node import until
+
+LOOP = ["sh", "-c", "while :; do sleep 1; done"]
+
+
+def use(container, name):
+    """The container works, and its state is the named runtime's (crun writes `status`, runc `state.json`)."""
+    assert container.exec("echo", "hello").stdout == "hello\n"
+    assert kuasar.exit_code(container.exec("sh", "-c", "exit 3", check=False)) == 3
+    files = {p.name for p in pathlib.Path("/run").glob(f"**/k8s.io/{container.id}/*") if "runtime" in str(p)}
+    assert ("status" in files) == (name == "crun") and ("state.json" in files) == (name == "runc"), files
+    container.stop(grace=0)
+    assert container.status()["exitCode"] == 137
+
+
+def restart_both(node, *args):
+    node.remove_pods()
+    task = node.task_pid()
+    node.kill_sandboxer(signal.SIGTERM)
+    os.kill(task, signal.SIGTERM)
+    until(lambda: not os.path.exists(f"/proc/{task}"), "the task server ends")
+    node.start_sandboxer(*args)
+
+
+def test_runc_is_the_default(node):
+    use(node.pod().run(*LOOP), "runc")
+
+
+def test_crun_by_our_configuration(node):
+    config = node.write("crun.toml", 'runtime = "crun"\n')
+    restart_both(node, "--config", config)
+    try:
+        pod = node.pod()
+        use(pod.run(*LOOP), "crun")
+        assert pod.run("sh", "-c", "exit 7").wait_exit() == 7
+        failed = pod.create("/does/not/exist")
+        with pytest.raises(kuasar.Failed, match="/does/not/exist"):
+            failed.start()
+    finally:
+        restart_both(node)
+
+
+@pytest.mark.skipif(kuasar.CONTAINERD.startswith("2.1"), reason="containerd 2.1 refuses an options table of a foreign runtime type")
+def test_crun_by_containerds_options(node):
+    drop_in = pathlib.Path("/etc/containerd/conf.d/kuasar-crun.toml")
+    drop_in.parent.mkdir(parents=True, exist_ok=True)
+    table = "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kuasar-crun"
+    drop_in.write_text(f"version = 3\n{table}]\n  runtime_type = \"io.containerd.kuasar-runc.v1\"\n  sandboxer = \"runc\"\n"
+                       f"{table}.options]\n  BinaryName = \"/usr/bin/crun\"\n")
+    node.stop_containerd()
+    node.start_containerd()
+    try:
+        use(node.pod(handler="kuasar-crun").run(*LOOP), "crun")
+        use(node.pod().run(*LOOP), "runc")
+    finally:
+        node.remove_pods()
+        drop_in.unlink()
+        node.stop_containerd()
+        node.start_containerd()
