@@ -5,8 +5,12 @@
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+
+#include "base/cleanup.h"
 
 static void reset_signals(void)
 {
@@ -35,4 +39,30 @@ pid_t child_fork(bool mortal)
     sigprocmask(SIG_SETMASK, &saved, NULL);
     errno = e;
     return pid;
+}
+
+static bool is_managers(const char *entry)
+{
+    static const char *const names[] = {
+        "NOTIFY_SOCKET",  "LISTEN_PID",   "LISTEN_FDS",
+        "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        size_t len = strlen(names[i]);
+        if (strncmp(entry, names[i], len) == 0 && entry[len] == '=')
+            return true;
+    }
+    return false;
+}
+
+char **child_environment(void)
+{
+    size_t n = 0;
+    while (environ[n])
+        n++;
+    char **env = calloc(n + 1, sizeof(*env));
+    for (size_t i = 0, k = 0; env && i < n; i++)
+        if (!is_managers(environ[i]))
+            env[k++] = environ[i];
+    return env;
 }

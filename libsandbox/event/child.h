@@ -9,4 +9,9 @@
 // `mortal` it is killed when the parent ends. In the parent: the pid, or -1 with errno.
 pid_t child_fork(bool mortal);
 
+// Our environment without what a service manager put there for us alone (NOTIFY_SOCKET and the
+// like; runc would even hand that one on to a container, and wait for the container's answer). The
+// array is the caller's to free, the strings are borrowed. NULL without memory.
+char **child_environment(void);
+
 #endif

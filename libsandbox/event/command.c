@@ -261,12 +261,6 @@ static int prepare_fds(struct command *c, const struct command_spec *spec, struc
 
 // ---- the child ----------------------------------------------------------------------------------
 
-// How a service manager finds its service again. runc would even hand the first one on to the
-// container, and wait for its answer.
-static const char *const managers_variables[] = {
-    "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC",
-};
-
 static int put_fds_in_place(const struct child_fds *fds)
 {
     for (int i = 0; i < 3; i++) {
@@ -283,17 +277,15 @@ static int prepare_child(const struct command_spec *spec, const struct child_fds
     if (setpgid(0, 0) < 0 || put_fds_in_place(fds) < 0 || (spec->cwd && chdir(spec->cwd) < 0) ||
         (spec->files && setrlimit(RLIMIT_NOFILE, spec->files) < 0))
         return -1;
-    for (size_t i = 0; !spec->env && i < ARRAY_SIZE(managers_variables); i++)
-        unsetenv(managers_variables[i]);
     return 0;
 }
 
 _Noreturn static void become(const struct command_spec *spec, const struct child_fds *fds,
                              int report)
 {
-    if (prepare_child(spec, fds) == 0)
-        execvpe(spec->argv[0], (char *const *)spec->argv,
-                spec->env ? (char *const *)spec->env : environ);
+    char *const *env = spec->env ? (char *const *)spec->env : child_environment();
+    if (env && prepare_child(spec, fds) == 0)
+        execvpe(spec->argv[0], (char *const *)spec->argv, env);
     int e = errno;
     (void)!write(report, &e, sizeof(e));
     _exit(127);

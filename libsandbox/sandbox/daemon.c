@@ -178,6 +178,7 @@ struct daemon {
     const struct rpc_service *services[3];
     struct grpc_server *server;
     int lock_fd;
+    struct rlimit files; // RLIMIT_NOFILE as it was
     int status;
 };
 
@@ -246,7 +247,7 @@ static void prepare_task_server(struct daemon *d)
         d->task_argv[n++] = o->config;
     }
     d->task_argv[n] = NULL;
-    d->task_config = (struct task_peer_config){d->task_argv, d->task_socket};
+    d->task_config = (struct task_peer_config){d->task_argv, d->task_socket, d->files};
 }
 
 static void prepare_sandboxes(struct daemon *d)
@@ -299,13 +300,12 @@ static void finish(struct daemon *d)
     close_fd(&d->lock_fd);
 }
 
-static void raise_limits(void)
+// As many descriptors as we may have. What we started with is kept for the task server.
+static void raise_limits(struct rlimit *ret_before)
 {
-    struct rlimit r;
-    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
-        r.rlim_cur = r.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &r);
-    }
+    getrlimit(RLIMIT_NOFILE, ret_before);
+    struct rlimit all = {.rlim_cur = ret_before->rlim_max, .rlim_max = ret_before->rlim_max};
+    setrlimit(RLIMIT_NOFILE, &all);
 }
 
 int sandboxer_main(const struct sandboxer *kind, int argc, char **argv)
@@ -320,7 +320,7 @@ int sandboxer_main(const struct sandboxer *kind, int argc, char **argv)
         return 2;
     }
     umask(0077);
-    raise_limits();
+    raise_limits(&d.files);
     if (settings_init(&d.settings, &err) < 0 ||
         settings_load(&d.settings, d.options.config, d.options.config_given, &err) < 0 ||
         start(&d, &err) < 0) {

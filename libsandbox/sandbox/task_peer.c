@@ -19,6 +19,7 @@
 #include "api/services.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "event/child.h"
 #include "rpc/ttrpc_client.h"
 
 #define RETRY_INTERVAL    0.005
@@ -134,9 +135,16 @@ static void start_program(struct task_peer *t)
     posix_spawnattr_setsigdefault(&attr, &all);
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    pid_t pid;
-    int e = posix_spawnp(&pid, t->config->argv[0], &actions, &attr, (char *const *)t->config->argv,
-                         environ);
+    // The limit that we raised for ourselves is not for containers.
+    struct rlimit ours;
+    getrlimit(RLIMIT_NOFILE, &ours);
+    setrlimit(RLIMIT_NOFILE, &t->config->files);
+    _cleanup_free_ char **env = child_environment();
+    pid_t pid = 0;
+    int e = env ? posix_spawnp(&pid, t->config->argv[0], &actions, &attr,
+                               (char *const *)t->config->argv, env)
+                : ENOMEM;
+    setrlimit(RLIMIT_NOFILE, &ours);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attr);
     t->next_start = ev_now(t->loop) + t->pause;

@@ -6,6 +6,7 @@
 
 #include <ev.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 #include "base/error.h"
 #include "event/reaper.h"
@@ -22,6 +23,7 @@ struct task_peer;
 struct task_peer_config {
     const char *const *argv; // argv[0] is a path or is looked up in $PATH
     const char *socket;      // where it listens
+    struct rlimit files;     // the limit of open files that it (and so every container) starts with
 };
 
 // NULL without memory. It does nothing until task_peer_ensure.

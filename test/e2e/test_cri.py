@@ -292,3 +292,10 @@ def test_events_reach_containerd(node, pod):
         finally:
             watcher.terminate()
             watcher.wait()
+
+
+def test_limits_and_environment_are_as_with_runc(node):
+    """What our daemons raised for themselves, or were given by a service manager, is not a container's."""
+    script = "ulimit -a; env | sort | grep -v HOSTNAME; grep -E 'Sig(Blk|Ign)|NoNewPrivs|Seccomp:|Cap' /proc/self/status; umask; id"
+    shown = {handler: node.pod(handler=handler).run(*LOOP).exec("sh", "-c", script).stdout for handler in ("runc", kuasar.HANDLER)}
+    assert shown["runc"] == shown[kuasar.HANDLER]

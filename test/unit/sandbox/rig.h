@@ -358,7 +358,8 @@ static inline struct rig *rig_prepare(void)
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     r->config = (struct sandbox_config){.dir = r->dir, .init_program = "/bin/true"};
     r->task_argv[0] = "/bin/false";
-    r->task_config = (struct task_peer_config){r->task_argv, r->socket};
+    r->task_config = (struct task_peer_config){.argv = r->task_argv, .socket = r->socket};
+    getrlimit(RLIMIT_NOFILE, &r->task_config.files);
     r->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
     r->reaper = reaper_new(r->loop);
     cr_assert(r->reaper);
