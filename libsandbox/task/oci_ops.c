@@ -53,11 +53,12 @@ static struct oci_task *engine_of(const struct task *t)
 
 // The runtime logs beside our records, not into the bundle: containerd removes the bundle of a
 // container that it has given up at any moment, and a runtime that cannot log does not delete
-// either. (A colon is in no id, so no two names can be the same.)
+// either. (A plus is in no id, so no two names can be the same. A colon would make crun read a kind
+// of log in front of it.)
 static void set_log_path(struct oci_run *run)
 {
     const struct task *t = run->task;
-    if (path_format(run->log, sizeof(run->log), "%s/tasks/%s/.%s:%s.log", t->server->dir, t->ns,
+    if (path_format(run->log, sizeof(run->log), "%s/tasks/%s/.%s+%s.log", t->server->dir, t->ns,
                     t->id, run->process->exec_id) < 0)
         run->log[0] = '\0'; // run_start refuses
 }
