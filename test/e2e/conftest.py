@@ -17,9 +17,12 @@ def the_node():
     fds = {name: kuasar.open_fds(pid) for name, pid in n.daemon_pids().items()}
     yield n
     n.remove_pods()
+    n.pod().run("true").wait_exit()  # connections that a restarted containerd opens when it needs them
+    n.remove_pods()
     # Nothing of the whole suite is left: no process, mount, cgroup, netns, state file, bundle or descriptor.
     kuasar.nothing_left(before)
-    assert {name: kuasar.open_fds(pid) for name, pid in n.daemon_pids().items()} == fds
+    after = {name: kuasar.open_fds(pid) for name, pid in n.daemon_pids().items()}
+    assert all(after[name] <= fds[name] for name in fds), f"open descriptors before {fds}, after {after}"
     n.stop_containerd()
     n.end_daemons()
     n.close()
