@@ -8,15 +8,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 
+// The kernel's struct sigaction, large enough on every architecture; all zero is the default.
+#define KERNEL_SIGACTION_MAX 64
+
 static void reset_signals(void)
 {
-    struct sigaction dfl = {.sa_handler = SIG_DFL};
+    static const char dfl[KERNEL_SIGACTION_MAX];
+    // Not by sigaction(): glibc keeps 32 and 33 to itself, and a parent that starts us by
+    // posix_spawn (GNU make) may have left them ignored. It fails for those that cannot be changed.
     for (int sig = 1; sig < NSIG; sig++)
-        sigaction(sig, &dfl, NULL); // fails for those that cannot be changed
+        syscall(SYS_rt_sigaction, sig, dfl, NULL, (NSIG - 1) / 8);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
