@@ -53,8 +53,7 @@ static int parse_options(int argc, char **argv, struct options *o)
             fprintf(stderr, "runc-task: --log-level %s: not a level\n", optarg);
             return 2;
         case 'v':
-            printf("Version: %s%s%s\n", KUASAR_VERSION, KUASAR_COMMIT[0] ? ", Commit: " : "",
-                   KUASAR_COMMIT);
+            printf("Version: %s-%s\n", KUASAR_VERSION, KUASAR_COMMIT);
             return 0;
         case 'h':
             fputs(usage, stdout);
