@@ -122,8 +122,9 @@ def kubelet_labels(metadata, **more):
 
 
 class Pod:
-    def __init__(self, node, pod_id, config, path):
+    def __init__(self, node, pod_id, config, path, handler=HANDLER):
         self.node = node
+        self.handler = handler
         self.id = pod_id
         self.config = config
         self.path = path
@@ -163,6 +164,11 @@ class Pod:
 
     def remove(self):
         Node.retry_unavailable(lambda: crictl("rmp", "-f", self.id, timeout=90))
+        if self.handler != HANDLER:
+            # A stock pod leaves its parent cgroup to the kubelet; here the test stands in for that.
+            for hierarchy in pathlib.Path("/sys/fs/cgroup").iterdir():
+                with contextlib.suppress(OSError):
+                    os.rmdir(str(hierarchy) + self.config["linux"]["cgroup_parent"])
 
     def remove_if_there(self):
         with contextlib.suppress(Failed):
@@ -263,7 +269,7 @@ class Node:
         config["labels"] = kubelet_labels(config["metadata"]) | config.get("labels", {})
         path = self.write(f"{name}.json", config)
         pod_id = self.retry_unavailable(lambda: crictl("runp", "--runtime", handler, path, timeout=90)).stdout.strip()
-        pod = Pod(self, pod_id, config, path)
+        pod = Pod(self, pod_id, config, path, handler)
         self.pods.append(pod)
         return pod
 
