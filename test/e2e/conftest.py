@@ -8,6 +8,9 @@ import node as kuasar
 @pytest.fixture(scope="session")
 def the_node():
     n = kuasar.Node()
+    # ip makes /run/netns a mount of its own the first time it is used, and leaves it so; tests use it.
+    kuasar.run("ip", "netns", "add", "first")
+    kuasar.run("ip", "netns", "delete", "first")
     n.start_sandboxer()
     n.start_containerd()
     # Directories and cgroups that the first pod makes and that stay (containerd's, the CNI bridge's).
