@@ -354,7 +354,18 @@ def rss_kib(pid):
 
 
 def census():
-    """What must be as before when everything has been removed."""
+    """What must be as before when everything has been removed; taken when nothing is on its way out or in."""
+    last = snapshot()
+    for _ in range(50):
+        time.sleep(0.1)
+        now = snapshot()
+        if now == last:
+            break
+        last = now
+    return last
+
+
+def snapshot():
     names = sorted(re.sub(r"\s.*", "", line) for line in processes().values())
     return {
         "processes": names,
