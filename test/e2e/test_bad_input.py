@@ -603,7 +603,6 @@ def test_task_create_config_json_that_is_no_file(node, bundle, what):
     elif what == "huge":
         with config.open("wb") as f:
             f.truncate(1 << 32)
-    begin = time.monotonic()
     try:
         task_create(path)
         assert False, "not refused"
