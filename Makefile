@@ -5,7 +5,7 @@ DESTDIR ?=
 BUILD := build/release
 JOBS ?= $(shell nproc)
 
-.PHONY: all install uninstall demo test check fuzz format tidy deps clean
+.PHONY: all install uninstall demo test check bench fuzz format tidy deps clean
 
 # Paths of the installation are in the programs and in the units, so another PREFIX is another configuration.
 all:
@@ -37,6 +37,11 @@ check: deps
 	cmake --preset dev >/dev/null
 	cmake --build build/dev -j $(JOBS)
 	ctest --preset dev
+
+# Side by side with containerd's own shim, in one run; writes docs/benchmarks.
+bench:
+	@test/deps build node
+	@test/bench/run
 
 # Every fuzzer for FUZZ_SECONDS, with clang.
 fuzz: deps

@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""From raw.json: ratios with bootstrap intervals as a Markdown page, and plots.
+
+    report.py RAW.json OUT-DIR
+"""
+
+import json
+import pathlib
+import sys
+
+import matplotlib
+
+matplotlib.use("svg")
+matplotlib.rcParams["svg.hashsalt"] = "kuasar"
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+
+ROUNDS = 4000  # of the bootstrap
+P50, P99 = 50, 99
+
+# measure, ours, peer, percentile, which way is better, what must be reached, what would be fine. None: reported only.
+RATIOS = [
+    ("run pod", "kuasar-runc", "runc", P50, "<=", None, None),
+    ("create container", "kuasar-runc", "runc", P50, "<=", None, None),
+    ("start container", "kuasar-runc", "runc", P50, "<=", None, None),
+    ("pod and container started", "kuasar-runc", "runc", P50, "<=", 0.50, 0.40),
+    ("pod and container started", "kuasar-runc", "runc", P99, "<=", None, None),
+    ("pod and container started", "kuasar-crun", "runc", P50, "<=", 0.35, 0.28),
+    ("pod and container started", "kuasar-crun", "crun", P50, "<=", None, None),
+    ("CPU of a start", "kuasar-runc", "runc", P50, "<=", 0.40, 0.30),
+    ("CPU of a start", "kuasar-crun", "crun", P50, "<=", None, None),
+    ("stopped and removed", "kuasar-runc", "runc", P50, "<=", 0.45, 0.35),
+    ("stopped and removed", "kuasar-crun", "crun", P50, "<=", None, None),
+    ("pods started per second, 8 workers", "kuasar-runc", "runc", P50, ">=", 2.3, 3.0),
+    ("pods started per second, 8 workers", "kuasar-crun", "crun", P50, ">=", None, None),
+    ("exec of true", "kuasar-runc", "runc", P50, "<=", 0.90, 0.70),
+    ("exec of true", "kuasar-runc", "runc", P99, "<=", 1.0, None),
+    ("exec of true", "kuasar-crun", "crun", P50, "<=", None, None),
+    ("exit to EXITED", "kuasar-runc", "runc", P50, "<=", 0.75, 0.5),
+    ("1 GiB through stdout, MiB/s", "kuasar-runc", "runc", P50, ">=", 1.0, None),
+    ("context switches per second, 20 pods", "kuasar-runc", "runc", P50, "<=", None, None),
+]
+UNITS = {"CPU of a start": "ms", "pods started per second, 8 workers": "/s", "1 GiB through stdout, MiB/s": "MiB/s",
+         "context switches per second, 20 pods": "/s"}
+
+
+def boot(rng, a, b, statistic):
+    """Bounds (95 %) of statistic(a) / statistic(b) when rounds are drawn again, both of a round together."""
+    n = min(len(a), len(b))
+    draws = rng.integers(0, n, (ROUNDS, n))
+    ratios = statistic(a[:n][draws]) / statistic(b[:n][draws])
+    return np.percentile(ratios, [2.5, 97.5])
+
+
+def verdict(value, way, bar, stretch):
+    if bar is None:
+        return "", ""
+    def good(limit):
+        return value <= limit if way == "<=" else value >= limit
+    mark = "reached" if good(bar) else "**missed**"
+    if stretch is not None and good(stretch):
+        mark = "reached, and the further aim"
+    return f"{way} {bar:g}" + (f" ({stretch:g})" if stretch is not None else ""), mark
+
+
+def ratio_rows(raw, rng):
+    for measure, ours, peer, p, way, bar, stretch in RATIOS:
+        values = raw["measures"].get(measure, {})
+        if ours not in values or peer not in values:
+            continue
+        a, b = np.array(values[ours], float), np.array(values[peer], float)
+        def statistic(x, p=p):
+            return np.percentile(x, p, axis=-1)
+        ratio = statistic(a) / statistic(b) if statistic(b) else float("nan")
+        low, high = boot(rng, a, b, statistic) if len(a) > 1 else (ratio, ratio)
+        unit = UNITS.get(measure, "ms")
+        want, mark = verdict(ratio, way, bar, stretch)
+        yield (f"{measure}, p{p}", f"{ours} / {peer}", f"{statistic(a):.4g} {unit}", f"{statistic(b):.4g} {unit}",
+               f"{ratio:.3f}", f"{low:.3f} to {high:.3f}", len(a), want, mark)
+
+
+def slope(points):
+    points = np.array(points, float)
+    return float(np.polyfit(points[:, 0], points[:, 1], 1)[0])
+
+
+def other_rows(raw):
+    """Figures that are no ratio of two samples."""
+    m = raw["measures"]
+    if "memory over pods" in m:
+        ours, peer = (slope(m["memory over pods"][h]) for h in ("kuasar-runc", "runc"))
+        want, mark = verdict(ours / peer, "<=", 0.02, 0.005)
+        yield "memory per pod (Pss, slope)", "kuasar-runc / runc", f"{ours:.3g} KiB", f"{peer:.4g} KiB", f"{ours / peer:.4f}", "", "", want, mark
+    base = m["memory of the daemons without a pod"]["kuasar-runc"][0] / 1024
+    want, mark = verdict(base, "<=", 6, 3)
+    yield "memory of the daemons without a pod (Pss)", "kuasar-runc", f"{base:.2f} MiB", "", "", "", 1, want + " MiB", mark
+    if "start beside 200 pods" in m:
+        for h in ("kuasar-runc", "runc"):
+            many, few = (np.median(m[f"start beside {n}"][h]) for n in ("200 pods", "1 pod"))
+            want, mark = verdict(many / few, "<=", 1.10, 1.03) if h == "kuasar-runc" else ("", "")
+            yield "start beside 200 pods / beside 1, p50", h, f"{many:.4g} ms", f"{few:.4g} ms", f"{many / few:.3f}", "", len(m["start beside 1 pod"][h]), want, mark
+    name = "killed sandboxer answers again, 200 pods"
+    if name in m:
+        value = float(np.median(m[name]["kuasar-runc"]))
+        want, mark = verdict(value, "<=", 500, 100)
+        yield name, "kuasar-runc", f"{value:.4g} ms", "", "", "", len(m[name]["kuasar-runc"]), want + " ms", mark
+
+
+def page(raw):
+    rng = np.random.default_rng(1)
+    machine, versions = raw["machine"], raw["versions"]
+    yield "# Measured against containerd's own shim\n"
+    yield ("Made by `make bench`: one containerd, the handlers in turn in one run, the same images, the same client. `runc` and `crun` are containerd's own shim "
+           "with a pause container and that OCI runtime, `kuasar-runc` and `kuasar-crun` are ours with it. Times are as the CRI client sees them; pods use the host's network.\n")
+    yield (f"Machine: {machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB, Linux {machine['kernel']}, cgroup {machine['cgroups']}. "
+           f"containerd {versions['containerd']}, runc {versions['runc']}, crun {versions['crun']}, kuasar {versions['kuasar']}."
+           + (" A quick run: too few rounds for conclusions." if raw["quick"] else "") + "\n")
+    yield "| what | of | ours | peer | ratio | 95 % | rounds | aim (further) | |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for row in list(ratio_rows(raw, rng)) + list(other_rows(raw)):
+        yield "| " + " | ".join(str(cell) for cell in row) + " |"
+    yield ""
+    yield "The raw figures are in [raw.json](raw.json). CPU: processor time of everything on the node but containerd and the client. Memory: Pss of all processes but "
+    yield "containerd's, the client's and the containers' own. containerd 2.3 asks for every running container's statistics once a second; the context switches contain the answers.\n"
+    for name, text in (("start", "Start of a pod with one container"), ("memory", "Memory of the runtime's processes"), ("parallel", "30 pods started by 8 workers")):
+        yield f"![{text}]({name}.svg)\n"
+
+
+def save(figure, path):
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def plot_start(raw, out):
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for handler, values in raw["measures"]["pod and container started"].items():
+        values = np.sort(values)
+        axes.plot(values, np.arange(1, len(values) + 1) / len(values), label=handler)
+    axes.set(xlabel="ms until the container runs", ylabel="share of starts", xlim=(0, None), title="Start of a pod with one container")
+    axes.legend()
+    save(figure, out / "start.svg")
+
+
+def plot_memory(raw, out):
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for handler, points in raw["measures"]["memory over pods"].items():
+        points = np.array(points, float)
+        axes.plot(points[:, 0], points[:, 1] / 1024, marker=".", label=handler)
+    axes.set(xlabel="running pods", ylabel="MiB (Pss)", ylim=(0, None), title="Memory of the runtime's processes")
+    axes.legend()
+    save(figure, out / "memory.svg")
+
+
+def plot_parallel(raw, out):
+    figure, axes = plt.subplots(figsize=(7, 4))
+    values = raw["measures"]["pods started per second, 8 workers"]
+    axes.boxplot(list(values.values()))
+    axes.set_xticklabels(list(values))
+    axes.set(ylabel="pods per second", ylim=(0, None), title="30 pods started by 8 workers")
+    save(figure, out / "parallel.svg")
+
+
+def main():
+    raw = json.loads(pathlib.Path(sys.argv[1]).read_text())
+    out = pathlib.Path(sys.argv[2])
+    (out / "README.md").write_text("\n".join(page(raw)))
+    for measure, plot in (("pod and container started", plot_start), ("memory over pods", plot_memory),
+                          ("pods started per second, 8 workers", plot_parallel)):
+        if measure in raw["measures"]:
+            plot(raw, out)
+    print((out / "README.md").read_text())
+
+
+if __name__ == "__main__":
+    main()
