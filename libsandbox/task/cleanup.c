@@ -93,6 +93,32 @@ static void cleanup_removed(void *arg, const struct error *err)
     task_await_stop(c->task, TASK_KILL_SECONDS, (struct task_done){cleanup_stopped, c});
 }
 
+static void removed_early(void *arg, const struct error *err)
+{
+    struct task_op *op = arg;
+    struct task *t = op->task;
+    if (!err || err->status == STATUS_NOT_FOUND)
+        t->engaged = false;
+    else
+        log_info("container %s: %s; Delete tries again", t->id, err->text);
+    task_op_end(op, NULL);
+}
+
+static void remove_early_run(struct task_op *op)
+{
+    struct task *t = op->task;
+    if (t->engaged)
+        t->server->ops->remove(t, (struct task_done){removed_early, op});
+    else
+        task_op_end(op, NULL);
+}
+
+void task_remove_early(struct task *t)
+{
+    if (t->stored && t->engaged)
+        task_op_start(t, NULL, NULL, true, remove_early_run, NULL, 0);
+}
+
 void task_cleanup(struct task *t, struct task_done done)
 {
     struct cleanup *c = calloc(1, sizeof(*c));

@@ -130,6 +130,10 @@ void task_stats(struct task *t, struct rpc_call *call);
 // rest has been tried and the record stays.
 void task_cleanup(struct task *t, struct task_done done);
 
+// The end of init is known: has its kind give back what it holds, beside the calls that containerd
+// makes before it comes to Delete. Failure is Delete's to repeat.
+void task_remove_early(struct task *t);
+
 // The sandbox of the task has ended: gives back what it holds, in a while (release.c).
 void task_release_later(struct task *t);
 // The callback of task->release_timer.

@@ -15,6 +15,8 @@ struct oci_task {
     uint64_t oom_kills;  // reported so far
     bool watched;        // init's exit will be reported
     struct oci_run *run; // command for init (create, start, ...) that runs
+    Google__Any last;    // stats of a container that has ended, whose cgroup is being removed
+    bool ended;          // `last` is filled
 };
 
 // Reads containerd's options (any of its types, or NULL) and the server's defaults. Fills *ret, and

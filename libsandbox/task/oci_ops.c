@@ -183,6 +183,10 @@ static void run_simple(struct task *t, const char *verb, const char *option, str
     run_start(run, NULL, NULL, 0, run_end);
 }
 
+static void ignore_done(void *arg, const struct error *err)
+{
+}
+
 static void oci_cancel(struct task_process *p)
 {
     struct oci_run *run = p == &p->task->init ? engine_of(p->task)->run : p->engine;
@@ -393,9 +397,46 @@ static void oci_exec_start(struct task_process *p, struct task_done done)
 
 // ---- the end --------------------------------------------------------------------------------
 
+// Stats are asked for until Delete (containerd 2.3 looks for OOM there).
+static void keep_stats(struct oci_task *e)
+{
+    struct task *t = e->task;
+    struct error err = {0};
+    if (e->ended || !t->cgroup)
+        return;
+    e->ended = task_stats_of_cgroup(t->server->cgroups, t->cgroup, &e->last, &err) == 0;
+}
+
+static void delete_over(struct oci_run *run, const struct error *err)
+{
+    struct task *t = run->task;
+    struct task_done done = run->done;
+    if (!err || err->status == STATUS_NOT_FOUND) {
+        run_end(run, err);
+        return;
+    }
+    task_ref(t);
+    run->done = (struct task_done){.fn = ignore_done};
+    run_end(run, err);
+    run_simple(t, "delete", "--force", done);
+    task_unref(t);
+}
+
+// With --force runc sleeps for a tenth of a second whatever it finds, so that is for containers
+// whose state is not known.
 static void oci_remove(struct task *t, struct task_done done)
 {
-    run_simple(t, "delete", "--force", done);
+    if (!t->init.exit_seen) {
+        run_simple(t, "delete", "--force", done);
+        return;
+    }
+    struct oci_run *run = run_new(t, &t->init, "delete", done);
+    if (!run)
+        return;
+    keep_stats(engine_of(t));
+    oci_argv_add(&run->argv, "delete");
+    oci_argv_add(&run->argv, "%s", t->id);
+    run_start(run, NULL, NULL, 0, delete_over);
 }
 
 static void oci_reap(struct task *t)
@@ -428,7 +469,8 @@ static int kill_what(struct task_process *p, int signal, bool all)
     if (!all || !t->cgroup)
         return process_signal(&p->pid, signal);
     int n = cgroup_signal_all(t->server->cgroups, t->cgroup, signal);
-    return n > 0 ? 0 : n < 0 ? n : process_signal(&p->pid, signal);
+    // The cgroup may be gone already (the container has ended and is being removed).
+    return n > 0 ? 0 : n < 0 && n != -ENOENT ? n : process_signal(&p->pid, signal);
 }
 
 static void oci_kill(struct task_process *p, int signal, bool all, struct task_done done)
@@ -479,8 +521,13 @@ static void oci_pids(struct task *t, struct task_pids_done done)
 
 static void oci_stats(struct task *t, struct task_stats_done done)
 {
+    const struct oci_task *e = engine_of(t);
     Google__Any any = GOOGLE__ANY__INIT;
     struct error err = {0};
+    if (e->ended) {
+        done.fn(done.arg, &e->last, NULL);
+        return;
+    }
     int r = t->cgroup ? task_stats_of_cgroup(t->server->cgroups, t->cgroup, &any, &err)
                       : error_set(&err, STATUS_NOT_FOUND, "container %s has no cgroup", t->id);
     done.fn(done.arg, &any, r < 0 ? &err : NULL);
@@ -521,6 +568,7 @@ static struct oci_task *engine_new(struct task *t)
         return NULL;
     e->task = t;
     e->oom_fd = -1;
+    e->last = (Google__Any)GOOGLE__ANY__INIT;
     ev_io_init(&e->oom, on_oom, -1, EV_READ);
     t->engine = e;
     return e;
@@ -578,6 +626,7 @@ static void oci_close(struct task *t)
     ev_io_stop(t->server->loop, &e->oom);
     close_fd(&e->oom_fd);
     oci_runtime_done(&e->rt);
+    any_clear(&e->last);
     free(e);
     t->engine = NULL;
 }

@@ -52,7 +52,8 @@ struct task_ops {
     void (*cancel)(struct task_process *p);
     // Kills what is left and frees what the kind of task holds on the host. Must work for a
     // container that was half created, or is gone. Does not call task_process_exited itself, but
-    // the end of a living init is still reported afterwards.
+    // the end of a living init is still reported afterwards. Called when init has ended (stats and
+    // pids still come afterwards), and once more by Delete if that failed or has not been.
     void (*remove)(struct task *t, struct task_done done);
     // Ends everything that a dead server may have left running (records only).
     void (*reap)(struct task *t);

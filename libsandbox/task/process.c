@@ -215,6 +215,7 @@ static void process_stop(struct task_process *p, bool publish)
     if (is_init(p)) {
         init_stopped(t);
         task_pods_stopped(t->server);
+        task_remove_early(t);
     } else {
         task_process_settle(&t->init);
     }

@@ -467,14 +467,33 @@ Test(service, a_failed_delete_can_be_repeated)
     char path[160];
     cr_expect(create(n, "c1", NULL) == STATUS_OK);
     cr_expect(node_start(n, "c1", "") == STATUS_OK);
-    cr_expect(node_kill(n, "c1", "", SIGKILL) == STATUS_OK);
     fake.fail_remove = true;
+    cr_expect(node_kill(n, "c1", "", SIGKILL) == STATUS_OK);
     log_setup("test", LOG_LEVEL_ERROR);
     cr_expect(node_delete(n, "c1", "", NULL) == STATUS_INTERNAL);
     snprintf(path, sizeof path, "%s/tasks/ns/c1.json", n->dir);
     cr_expect(access(path, F_OK) == 0, "the record stays");
     fake.fail_remove = false;
     cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    cr_expect(access(path, F_OK) < 0);
+    node_free(n);
+}
+
+Test(service, what_a_container_holds_is_given_back_when_it_has_ended)
+{
+    struct node *n = fake_node();
+    char path[160];
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    cr_expect(fake.removed == 0);
+    cr_expect(node_kill(n, "c1", "", SIGKILL) == STATUS_OK);
+    cr_expect(node_wait(n, "c1", "") == 137);
+    cr_expect(fake.removed == 1);
+    snprintf(path, sizeof path, "%s/tasks/ns/c1.json", n->dir);
+    cr_expect(access(path, F_OK) == 0, "the record stays until Delete");
+    cr_expect(node_state(n, "c1", "") == TASK__STATUS__STOPPED);
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    cr_expect(fake.removed == 1, "not once more");
     cr_expect(access(path, F_OK) < 0);
     node_free(n);
 }
@@ -651,14 +670,14 @@ Test(service, tasks_of_an_ended_sandbox_that_nobody_deletes_are_released)
     cr_expect(create(n, "a", "pod1") == STATUS_OK);
     cr_expect(create(n, "b", NULL) == STATUS_OK);
     cr_expect(node_start(n, "a", "") == STATUS_OK);
+    fake.fail_remove = true;
     end_sandbox(n, "pod1");
     cr_expect(!ev_is_active(&task_of(n, "b")->release_timer));
-    fake.fail_remove = true;
     release_now(n, "a");
     cr_expect(!task_of(n, "a")->released, "it is tried again");
     fake.fail_remove = false;
     release_now(n, "a");
-    cr_expect(fake.removed == 2);
+    cr_expect(fake.removed == 3);
     cr_expect(!ev_is_active(&task_of(n, "a")->release_timer));
     snprintf(record, sizeof record, "%s/tasks/ns/a.json", n->dir);
     cr_expect(access(record, F_OK) < 0);
@@ -666,7 +685,7 @@ Test(service, tasks_of_an_ended_sandbox_that_nobody_deletes_are_released)
     cr_expect(node_delete(n, "a", "", &a) == STATUS_OK);
     cr_expect(((Task__DeleteResponse *)a.msg)->exit_status == 137);
     answer_done(&a);
-    cr_expect(fake.removed == 2);
+    cr_expect(fake.removed == 3);
 
     cr_expect(create(n, "a", "pod1") == STATUS_OK);
     end_sandbox(n, "pod1");
