@@ -58,6 +58,23 @@ static time_t boottime(void)
     return t.tv_sec;
 }
 
+// Is there nothing that a sweep might have to do for it? Then the daemon sleeps until it is asked.
+static bool is_settled(const struct sandbox *s)
+{
+    enum sandbox_state state = s->record.state;
+    return (state == SANDBOX_READY || state == SANDBOX_STOPPED) && !s->record.remove;
+}
+
+static void want_sweep(struct sandbox *s)
+{
+    ev_timer *w = &s->manager->sweep;
+    if (is_settled(s) || ev_is_active(w))
+        return;
+    ev_now_update(s->manager->loop); // may be asked for before the loop runs
+    ev_timer_set(w, SWEEP_INTERVAL, SWEEP_INTERVAL);
+    ev_timer_start(s->manager->loop, w);
+}
+
 static struct sandbox *sandbox_new(struct sandbox_manager *m, struct sandbox_record *record)
 {
     struct sandbox *s = calloc(1, sizeof *s);
@@ -79,6 +96,7 @@ static struct sandbox *sandbox_new(struct sandbox_manager *m, struct sandbox_rec
     ev_init(&s->init_exit, on_init_exit);
     s->init_exit.fd = -1;
     s->init_exit.data = s;
+    want_sweep(s);
     return s;
 }
 
@@ -126,6 +144,7 @@ static int set_state(struct sandbox *s, enum sandbox_state state, struct error *
     }
     log_debug("sandbox %s: %s -> %s", s->record.id, sandbox_state_name(before),
               sandbox_state_name(state));
+    want_sweep(s);
     return 0;
 }
 
@@ -137,6 +156,7 @@ static void force_state(struct sandbox *s, enum sandbox_state state)
         return;
     log_error("sandbox %s: %s", s->record.id, err.text);
     s->record.state = state;
+    want_sweep(s);
 }
 
 // ---- waiters ------------------------------------------------------------------------------------
@@ -332,6 +352,7 @@ void sandbox_stop(struct sandbox *s, struct rpc_call *call, bool remove)
     if (park(s, &s->stops, call) < 0)
         return;
     s->record.remove |= remove;
+    want_sweep(s);
     if (s->record.state == SANDBOX_STOPPED)
         remove_stopped(s);
     else if (s->record.state == SANDBOX_CREATING)
@@ -614,11 +635,23 @@ void sandbox_manager_sweep(struct sandbox_manager *m, time_t now)
     map_each(m->sandboxes, sweep_one, &now);
 }
 
+static bool note_unsettled(const char *key, void *value, void *arg)
+{
+    (void)key;
+    bool *settled = arg;
+    *settled = *settled && is_settled(value);
+    return *settled;
+}
+
 static void on_sweep(struct ev_loop *loop, ev_timer *w, int events)
 {
-    (void)loop;
     (void)events;
-    sandbox_manager_sweep(w->data, boottime());
+    struct sandbox_manager *m = w->data;
+    bool settled = true;
+    sandbox_manager_sweep(m, boottime());
+    map_each(m->sandboxes, note_unsettled, &settled);
+    if (settled)
+        ev_timer_stop(loop, w);
 }
 
 int sandbox_manager_init(struct sandbox_manager *m, struct ev_loop *loop, struct reaper *reaper,
@@ -641,7 +674,6 @@ int sandbox_manager_init(struct sandbox_manager *m, struct ev_loop *loop, struct
     }
     ev_timer_init(&m->sweep, on_sweep, SWEEP_INTERVAL, SWEEP_INTERVAL);
     m->sweep.data = m;
-    ev_timer_start(loop, &m->sweep);
     return 0;
 }
 

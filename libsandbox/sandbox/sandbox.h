@@ -105,7 +105,7 @@ struct sandbox_manager {
     struct task_peer *tasks;
     char *sandboxes_dir;
     struct map *sandboxes; // id -> struct sandbox
-    ev_timer sweep;        // calls sandbox_manager_sweep
+    ev_timer sweep;        // calls sandbox_manager_sweep while a sandbox may need it
 };
 
 // The directory is made if it is missing. Borrowed: everything but the path. Returns 0 or -1.

@@ -726,6 +726,22 @@ Test(sandbox, one_that_nobody_starts_is_ended_when_its_network_is_gone)
     rig_free(r);
 }
 
+Test(sandbox, a_daemon_whose_sandboxes_all_run_sets_no_timer)
+{
+    struct rig *r = rig_new();
+    cr_expect(!ev_is_active(&r->m.sweep));
+    expect(r, "Create", "a", STATUS_OK);
+    cr_expect(ev_is_active(&r->m.sweep), "it may never be started");
+    ev_feed_event(r->loop, &r->m.sweep, EV_TIMER);
+    run_for(r, 0.01);
+    cr_expect(ev_is_active(&r->m.sweep));
+    expect(r, "Start", "a", STATUS_OK);
+    ev_feed_event(r->loop, &r->m.sweep, EV_TIMER);
+    run_for(r, 0.01);
+    cr_expect(!ev_is_active(&r->m.sweep));
+    rig_free(r);
+}
+
 Test(sandbox, a_failed_create_that_cannot_be_undone_is_undone_later)
 {
     struct rig *r = rig_new();
