@@ -151,6 +151,7 @@ static void on_start(struct rpc_call *call, const ProtobufCMessage *msg, void *c
     st->controller = c;
     st->call = call;
     memcpy(st->id, s->record.id, strlen(s->record.id) + 1);
+    stages_begin(&s->timings[SANDBOX_TIMING_START], &sandbox_timing_plans[SANDBOX_TIMING_START]);
     st->number = task_peer_ensure(c->manager->tasks, on_tasks_ready, st);
     if (!st->number) {
         free(st);

@@ -47,6 +47,22 @@
 #define UNSTARTED_AGE      600
 #define UNSTARTED_AGE_HOST (6 * UNSTARTED_AGE)
 
+const struct stage_plan sandbox_timing_plans[SANDBOX_TIMING_MAX_] = {
+    [SANDBOX_TIMING_CREATE] = {"sandbox_create", {"plan", "journal", "make", "record"}},
+    [SANDBOX_TIMING_START] = {"sandbox_start", {"tasks", "record"}},
+    [SANDBOX_TIMING_STOP] = {"sandbox_stop", {"journal", "containers", "undo", "record"}},
+};
+
+static void timing_begin(struct sandbox *s, enum sandbox_timing timing)
+{
+    stages_begin(&s->timings[timing], &sandbox_timing_plans[timing]);
+}
+
+static void timing_mark(struct sandbox *s, enum sandbox_timing timing, unsigned stage)
+{
+    stages_mark(&s->timings[timing], stage);
+}
+
 // ---- life and death of the object --------------------------------------------------------------
 
 static void on_init_exit(struct ev_loop *loop, ev_io *w, int events);
@@ -275,6 +291,7 @@ static void stopped(struct sandbox *s)
     clock_gettime(CLOCK_REALTIME, &s->record.exited_at);
     s->record.init = (struct process_id){0};
     force_state(s, SANDBOX_STOPPED);
+    timing_mark(s, SANDBOX_TIMING_STOP, SANDBOX_STOP_RECORD);
     log_info("sandbox %s: stopped, status %u", s->record.id, s->record.exit_status);
     if (s->record.remove) {
         remove_stopped(s);
@@ -299,6 +316,7 @@ static void on_unmade(const void *reply, size_t reply_len, const struct error *e
     (void)reply_len;
     struct sandbox *s = arg;
     s->job = NULL;
+    timing_mark(s, SANDBOX_TIMING_STOP, SANDBOX_STOP_UNDO);
     if (err)
         not_stopped(s, err);
     else
@@ -318,6 +336,7 @@ static void on_containers_ended(const struct error *err, void *arg)
 {
     struct sandbox *s = arg;
     s->ending = 0;
+    timing_mark(s, SANDBOX_TIMING_STOP, SANDBOX_STOP_CONTAINERS);
     // Those that sit in the pod's namespaces are ended by the undo list.
     if (err)
         log_warn("sandbox %s: the task server did not end its containers: %s", s->record.id,
@@ -332,9 +351,11 @@ static void unmake(struct sandbox *s, uint32_t status)
     if (s->job || s->ending)
         return;
     bool containers = s->record.state != SANDBOX_CREATING;
+    timing_begin(s, SANDBOX_TIMING_STOP);
     if (s->record.state != SANDBOX_STOPPING) {
         s->record.exit_status = status;
         force_state(s, SANDBOX_STOPPING);
+        timing_mark(s, SANDBOX_TIMING_STOP, SANDBOX_STOP_JOURNAL);
     }
     if (containers)
         s->ending = task_peer_end(s->manager->tasks, s->record.id, s->record.exit_status,
@@ -416,6 +437,7 @@ static void on_made(const void *reply, size_t reply_len, const struct error *job
     struct sandbox *s = arg;
     struct error err = {0};
     s->job = NULL;
+    timing_mark(s, SANDBOX_TIMING_CREATE, SANDBOX_CREATE_MAKE);
     if (job_err) {
         fail_create(s, job_err);
         return;
@@ -427,6 +449,7 @@ static void on_made(const void *reply, size_t reply_len, const struct error *job
         fail_create(s, &err);
         return;
     }
+    timing_mark(s, SANDBOX_TIMING_CREATE, SANDBOX_CREATE_RECORD);
     log_info("sandbox %s: created%s", s->record.id, s->creating ? "" : ", but the caller gave up");
     struct rpc_call *call = s->creating;
     s->creating = NULL;
@@ -454,6 +477,8 @@ static struct sandbox *begin(struct sandbox_manager *m, const struct sandbox_req
                              json_object *labels, json_object *annotations, struct error *err)
 {
     struct sandbox_record record = {.labels = labels, .annotations = annotations};
+    struct stages timing;
+    stages_begin(&timing, &sandbox_timing_plans[SANDBOX_TIMING_CREATE]);
     if (begin_record(m, q, &record, err) < 0) {
         record_done(&record);
         return NULL;
@@ -464,6 +489,8 @@ static struct sandbox *begin(struct sandbox_manager *m, const struct sandbox_req
         error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
         return NULL;
     }
+    stages_mark(&timing, SANDBOX_CREATE_PLAN);
+    s->timings[SANDBOX_TIMING_CREATE] = timing;
     if (mkdir(s->dir, 0711) < 0) {
         error_errno(err, errno, "cannot make %s", s->dir);
         forget(s);
@@ -474,6 +501,7 @@ static struct sandbox *begin(struct sandbox_manager *m, const struct sandbox_req
         forget(s);
         return NULL;
     }
+    timing_mark(s, SANDBOX_TIMING_CREATE, SANDBOX_CREATE_JOURNAL);
     return s;
 }
 
@@ -530,8 +558,10 @@ int sandbox_start(struct sandbox *s, struct error *err)
 {
     if (sandbox_startable(s, err) < 0)
         return -1;
+    timing_mark(s, SANDBOX_TIMING_START, SANDBOX_START_TASKS);
     if (set_state(s, SANDBOX_READY, err) < 0)
         return -1;
+    timing_mark(s, SANDBOX_TIMING_START, SANDBOX_START_RECORD);
     log_info("sandbox %s: ready", s->record.id);
     return 0;
 }

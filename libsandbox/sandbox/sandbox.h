@@ -10,6 +10,7 @@
 #include "api/cri.pb-c.h"
 #include "base/error.h"
 #include "base/map.h"
+#include "base/stages.h"
 #include "event/job.h"
 #include "event/reaper.h"
 #include "rpc/call.h"
@@ -69,6 +70,18 @@ struct sandbox_config {
     bool unprivileged_icmp;   // net.ipv4.ping_group_range="0 2147483647" by default
 };
 
+// The operations that are timed, and their steps.
+enum sandbox_timing {
+    SANDBOX_TIMING_CREATE,
+    SANDBOX_TIMING_START,
+    SANDBOX_TIMING_STOP,
+    SANDBOX_TIMING_MAX_,
+};
+enum { SANDBOX_CREATE_PLAN, SANDBOX_CREATE_JOURNAL, SANDBOX_CREATE_MAKE, SANDBOX_CREATE_RECORD };
+enum { SANDBOX_START_TASKS, SANDBOX_START_RECORD };
+enum { SANDBOX_STOP_JOURNAL, SANDBOX_STOP_CONTAINERS, SANDBOX_STOP_UNDO, SANDBOX_STOP_RECORD };
+extern const struct stage_plan sandbox_timing_plans[SANDBOX_TIMING_MAX_];
+
 // Calls that are parked until a sandbox gets somewhere.
 struct sandbox_waiters {
     TAILQ_HEAD(, sandbox_waiter) list;
@@ -93,8 +106,9 @@ struct sandbox {
     bool end_asked;                        // Create's caller gave up, or a Stop came meanwhile
     uint64_t ending;                       // number of the End call at the task server, 0: none
     ev_io init_exit;                       // pidfd of the init
-    struct sandbox_waiters waits;          // Wait calls
-    struct sandbox_waiters stops;          // Stop and Shutdown calls
+    struct stages timings[SANDBOX_TIMING_MAX_]; // of the last Create, Start and stop
+    struct sandbox_waiters waits;               // Wait calls
+    struct sandbox_waiters stops;               // Stop and Shutdown calls
 };
 
 struct sandbox_manager {

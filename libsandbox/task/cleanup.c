@@ -41,6 +41,7 @@ static void cleanup_end(struct cleanup *c)
     struct task *t = c->task;
     if (c->err.status == STATUS_OK)
         task_record_remove(t);
+    task_timing_mark(t, TASK_TIMING_DELETE, TASK_DELETE_RECORD);
     c->done.fn(c->done.arg, c->err.status == STATUS_OK ? NULL : &c->err);
     task_unref(t);
     free(c);
@@ -58,6 +59,7 @@ static int unmount_work(void *arg, void *reply, size_t *reply_len, struct error 
 static void unmounted(const void *reply, size_t len, const struct error *err, void *arg)
 {
     struct cleanup *c = arg;
+    task_timing_mark(c->task, TASK_TIMING_DELETE, TASK_DELETE_UNMOUNT);
     cleanup_note(c, err);
     if (!err)
         c->task->mounted = false;
@@ -79,13 +81,16 @@ static void cleanup_unmount(struct cleanup *c)
 
 static void cleanup_stopped(void *arg, const struct error *err)
 {
-    cleanup_note(arg, err);
-    cleanup_unmount(arg);
+    struct cleanup *c = arg;
+    task_timing_mark(c->task, TASK_TIMING_DELETE, TASK_DELETE_WAIT);
+    cleanup_note(c, err);
+    cleanup_unmount(c);
 }
 
 static void cleanup_removed(void *arg, const struct error *err)
 {
     struct cleanup *c = arg;
+    task_timing_mark(c->task, TASK_TIMING_DELETE, TASK_DELETE_RUNTIME);
     if (!err || err->status == STATUS_NOT_FOUND)
         c->task->engaged = false;
     else
@@ -130,6 +135,7 @@ void task_cleanup(struct task *t, struct task_done done)
     }
     c->task = task_ref(t);
     c->done = done;
+    task_timing_begin(t, TASK_TIMING_DELETE);
     if (t->engaged)
         t->server->ops->remove(t, (struct task_done){cleanup_removed, c});
     else

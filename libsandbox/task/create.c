@@ -229,6 +229,7 @@ static void create_answer(struct task_op *op)
     t->n_mounts = 0;
     rpc_call_on_cancel(call, NULL, NULL);
     api_reply(call, (const ProtobufCMessage *)&r);
+    task_timing_mark(t, TASK_TIMING_CREATE, TASK_CREATE_ANSWER);
     task_process_settle(&t->init);
     task_op_end(op, NULL);
 }
@@ -238,6 +239,7 @@ static void created(void *arg, const struct error *err)
     struct task_op *op = arg;
     struct task *t = op->task;
     struct error mine = {0};
+    task_timing_mark(t, TASK_TIMING_CREATE, TASK_CREATE_RUNTIME);
     if (!t->cancelled && err) {
         create_fail(op, err);
     } else if (create_is_cancelled(op)) {
@@ -257,6 +259,7 @@ static void create_container(struct task_op *op)
     if (create_is_cancelled(op))
         return;
     t->init.io = task_stdio_open(&t->server->stdio, &io, &err);
+    task_timing_mark(t, TASK_TIMING_CREATE, TASK_CREATE_STDIO);
     if (!t->init.io)
         create_fail(op, &err);
     else
@@ -284,6 +287,7 @@ static int mount_work(void *arg, void *reply, size_t *reply_len, struct error *e
 static void mounted(const void *reply, size_t len, const struct error *err, void *arg)
 {
     struct task_op *op = arg;
+    task_timing_mark(op->task, TASK_TIMING_CREATE, TASK_CREATE_MOUNT);
     if (err && !op->task->cancelled)
         create_fail(op, err);
     else
@@ -300,6 +304,7 @@ static void create_run(struct task_op *op)
         create_fail(op, &err);
         return;
     }
+    task_timing_mark(t, TASK_TIMING_CREATE, TASK_CREATE_RECORD);
     if (!t->n_mounts)
         create_container(op);
     else if (!job_start(t->server->loop, t->server->reaper, mount_work, mounted, op,
@@ -338,6 +343,7 @@ static struct task *create_task(struct task_server *s, const char *ns,
         error_errno(err, ENOMEM, "container %s", req->id);
         return task_unref(t);
     }
+    task_timing_begin(t, TASK_TIMING_CREATE);
     t->init.terminal = req->terminal;
     t->mounts = req->rootfs;
     t->n_mounts = req->n_rootfs;
@@ -359,6 +365,7 @@ void task_create(struct task_server *s, const char *ns, const Task__CreateTaskRe
         rpc_call_fail(call, &err);
         return;
     }
+    task_timing_mark(t, TASK_TIMING_CREATE, TASK_CREATE_PREPARE);
     t->create_call = call;
     rpc_call_on_cancel(call, create_cancelled, t);
     // The answer goes by create_call.

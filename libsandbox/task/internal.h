@@ -52,6 +52,10 @@ void task_drop(struct task *t);
 // Borrowed; NULL if unknown.
 struct task *task_find(struct task_server *s, const char *ns, const char *id);
 
+// Stage timers of an operation; those of an exec are its own until it has started.
+void task_timing_begin(struct task *t, enum task_timing timing);
+void task_timing_mark(struct task *t, enum task_timing timing, unsigned stage);
+
 // ---- processes (process.c) ----------------------------------------------------------------------
 
 void task_process_init(struct task_process *p, struct task *t);

@@ -9,6 +9,24 @@
 #include "base/cleanup.h"
 #include "base/ident.h"
 
+const struct stage_plan task_timing_plans[TASK_TIMING_MAX_] = {
+    [TASK_TIMING_CREATE] = {"container_create",
+                            {"prepare", "record", "mount", "stdio", "runtime", "answer"}},
+    [TASK_TIMING_START] = {"container_start", {"runtime", "answer"}},
+    [TASK_TIMING_EXEC] = {"exec_start", {"stdio", "runtime", "answer"}},
+    [TASK_TIMING_DELETE] = {"container_delete", {"runtime", "wait", "unmount", "record"}},
+};
+
+void task_timing_begin(struct task *t, enum task_timing timing)
+{
+    stages_begin(&t->timings[timing], &task_timing_plans[timing]);
+}
+
+void task_timing_mark(struct task *t, enum task_timing timing, unsigned stage)
+{
+    stages_mark(&t->timings[timing], stage);
+}
+
 // "<namespace>/<id>": neither part can hold a slash.
 #define KEY_MAX (2 * (IDENT_MAX + 1))
 

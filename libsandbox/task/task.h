@@ -33,6 +33,7 @@
 #include "api/types.pb-c.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/stages.h"
 #include "linux/process.h"
 #include "rpc/call.h"
 
@@ -61,6 +62,27 @@ enum process_state {
     PROCESS_STOPPED,
     PROCESS_STATE_MAX_,
 };
+
+// The operations that are timed, and their steps.
+enum task_timing {
+    TASK_TIMING_CREATE,
+    TASK_TIMING_START,
+    TASK_TIMING_EXEC,
+    TASK_TIMING_DELETE,
+    TASK_TIMING_MAX_,
+};
+enum {
+    TASK_CREATE_PREPARE,
+    TASK_CREATE_RECORD,
+    TASK_CREATE_MOUNT,
+    TASK_CREATE_STDIO,
+    TASK_CREATE_RUNTIME,
+    TASK_CREATE_ANSWER,
+};
+enum { TASK_START_RUNTIME, TASK_START_ANSWER };
+enum { TASK_EXEC_STDIO, TASK_EXEC_RUNTIME, TASK_EXEC_ANSWER };
+enum { TASK_DELETE_RUNTIME, TASK_DELETE_WAIT, TASK_DELETE_UNMOUNT, TASK_DELETE_RECORD };
+extern const struct stage_plan task_timing_plans[TASK_TIMING_MAX_];
 
 struct task;
 struct task_server;
@@ -94,7 +116,8 @@ struct task_process {
     bool exit_seen;  // the kind of task has reported the exit
     uint32_t exit_code;
     struct timespec exited_at;
-    unsigned busy; // operations that name this process
+    struct stages starting; // exec: its start
+    unsigned busy;          // operations that name this process
     TAILQ_HEAD(task_waiters, task_waiter) waiters;
     unsigned n_waiters;
     void *engine; // of the kind of task
@@ -123,6 +146,10 @@ struct task {
     gid_t io_gid;
     // What Waits answer if this is not -1 (the sandbox ended; the containers did not).
     int64_t forced_code;
+
+    // Of the last Create, Start, start of an exec, and of the last time that it was taken back
+    // (Delete, or a Create that failed). What waits in the queue before is not counted.
+    struct stages timings[TASK_TIMING_MAX_];
 
     struct task_process init;
     TAILQ_HEAD(task_execs, task_process) execs;

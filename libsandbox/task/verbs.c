@@ -73,6 +73,7 @@ static void started(void *arg, const struct error *err)
 {
     struct task_op *op = arg;
     struct task *t = op->task;
+    task_timing_mark(t, TASK_TIMING_START, TASK_START_RUNTIME);
     if (err) {
         start_failed(op, err);
         return;
@@ -84,6 +85,7 @@ static void started(void *arg, const struct error *err)
     task_events_publish(t->server->events, t->ns, "/tasks/start", ANY_TASK_START,
                         (const ProtobufCMessage *)&e);
     reply_started(op, &t->init);
+    task_timing_mark(t, TASK_TIMING_START, TASK_START_ANSWER);
     task_process_settle(&t->init);
     task_op_end(op, NULL);
 }
@@ -96,6 +98,7 @@ static void start_run(struct task_op *op)
         return;
     }
     task_process_move(&t->init, PROCESS_STARTING);
+    task_timing_begin(t, TASK_TIMING_START);
     t->server->ops->start(t, (struct task_done){started, op});
 }
 
@@ -196,6 +199,8 @@ static void exec_answer(struct task_op *op)
     task_events_publish(t->server->events, t->ns, "/tasks/exec-started", ANY_TASK_EXEC_STARTED,
                         (const ProtobufCMessage *)&e);
     reply_started(op, p);
+    stages_mark(&p->starting, TASK_EXEC_ANSWER);
+    t->timings[TASK_TIMING_EXEC] = p->starting;
 }
 
 static void exec_started(void *arg, const struct error *err)
@@ -204,6 +209,7 @@ static void exec_started(void *arg, const struct error *err)
     struct task_process *p = op->process;
     struct task *t = op->task;
     struct error mine = {0};
+    stages_mark(&p->starting, TASK_EXEC_RUNTIME);
     if (err) {
         exec_failed(op, err);
         return;
@@ -246,11 +252,13 @@ static void exec_start_run(struct task_op *op)
         exec_failed(op, &err);
         return;
     }
+    stages_begin(&p->starting, &task_timing_plans[TASK_TIMING_EXEC]);
     struct stdio_spec io = task_process_stdio(p);
     io.columns = io.rows = 0;
     p->io = task_stdio_open(&t->server->stdio, &io, &err);
     if (p->io && p->stdin_over)
         task_stdio_close_stdin(p->io);
+    stages_mark(&p->starting, TASK_EXEC_STDIO);
     if (!p->io)
         exec_failed(op, &err);
     else
