@@ -16,11 +16,12 @@
 // new ones, and ends when the last one has been deleted; a second signal ends it at once and gives
 // the containers up (its successor kills what is left of them). SIGHUP does nothing.
 //
-// FILES  DIR/task.sock (--listen), DIR/task.lock, DIR/tasks/NAMESPACE/ID.json (journal),
-// DIR/quarantine (records that could not be read), DIR/console, DIR/sandboxes/ID/pod.json (written
-// by the sandboxer).
+// FILES  DIR/task.sock (--listen), DIR/task-metrics.sock, DIR/task.lock,
+// DIR/tasks/NAMESPACE/ID.json (journal), DIR/quarantine (records that could not be read),
+// DIR/console, DIR/sandboxes/ID/pod.json (written by the sandboxer).
 //
-// CONFIGURATION  The sandboxer's file (TOML): runtime, runtime_root, containerd_events are for us.
+// CONFIGURATION  The sandboxer's file (TOML): runtime, runtime_root, containerd_events,
+// task_metrics_address are for us.
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
@@ -152,6 +153,7 @@ static int serve(const struct options *o, const struct settings *settings,
                                            o->events ? o->events : settings->containerd_events,
                                        .shim = find_shim(shim),
                                        .version = KUASAR_VERSION,
+                                       .metrics_address = settings->task_metrics_address,
                                        .files = files,
                                        .ops = &task_oci_ops};
     if (!d.listen && path_format(sock, sizeof(sock), "%s/task.sock", o->dir) == 0)

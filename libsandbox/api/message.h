@@ -40,15 +40,23 @@ struct api_method {
     api_handler handle;
 };
 
+// Most methods of a service; those beyond are served and not counted.
+#define API_METHODS_MAX 24
+
 // A service with decoded messages. Embed it, then give `.rpc` to a server. `methods` ends with {0}.
 struct api_service {
     struct rpc_service rpc;
     const struct api_method *methods;
     void *ctx;
+    struct rpc_stats stats[API_METHODS_MAX]; // by the place in `methods`
+    struct rpc_stats unknown;                // of calls for no method
 };
 // Fills s; s must not move afterwards. `name` and `methods` are borrowed.
 void api_service_init(struct api_service *s, const char *name, const struct api_method *methods,
                       void *ctx);
+// Adds METRIC_RPC_SECONDS, METRIC_RPC_ERRORS and METRIC_RPC_OPEN of all services.
+void api_services_metrics(struct metrics_page *p, const struct api_service *const *services,
+                          size_t n);
 
 // Ends the call with a message (encoded here, so it may borrow from the request). The call fails
 // instead with RESOURCE_EXHAUSTED over API_REPLY_MAX or without memory, and with INTERNAL, naming

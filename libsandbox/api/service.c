@@ -26,8 +26,11 @@ static void release_request(void *owner)
 static void dispatch(struct rpc_call *call, const char *method, const uint8_t *payload, size_t len,
                      void *ctx)
 {
-    const struct api_service *s = ctx;
+    struct api_service *s = ctx;
     const struct api_method *m = find_method(s, method);
+    size_t place = m ? (size_t)(m - s->methods) : 0;
+    if (place < API_METHODS_MAX)
+        rpc_call_count(call, m ? &s->stats[place] : &s->unknown);
     if (!m) {
         size_t shown = strnlen(method, METHOD_SHOWN_MAX);
         bool clean = api_text_valid((const uint8_t *)method, shown);
@@ -54,6 +57,19 @@ void api_service_init(struct api_service *s, const char *name, const struct api_
         .methods = methods,
         .ctx = ctx,
     };
+}
+
+void api_services_metrics(struct metrics_page *p, const struct api_service *const *services,
+                          size_t n)
+{
+    static const enum metric metrics[] = {METRIC_RPC_SECONDS, METRIC_RPC_ERRORS, METRIC_RPC_OPEN};
+    for (size_t k = 0; k < ARRAY_SIZE(metrics); k++)
+        for (size_t i = 0; i < n; i++) {
+            const struct api_service *s = services[i];
+            for (size_t place = 0; place < API_METHODS_MAX && s->methods[place].name; place++)
+                rpc_stats_add(p, metrics[k], s->rpc.name, s->methods[place].name, &s->stats[place]);
+            rpc_stats_add(p, metrics[k], s->rpc.name, "unknown", &s->unknown);
+        }
 }
 
 void api_reply(struct rpc_call *call, const ProtobufCMessage *msg)

@@ -4,6 +4,70 @@
 #include <stdio.h>
 #include <string.h>
 
+// ---- counting ---------------------------------------------------------------------------------
+
+static const char *const class_names[RPC_CLASS_MAX_] = {
+    [RPC_OK] = "ok", [RPC_CALLER_ERROR] = "caller_error", [RPC_SERVER_ERROR] = "server_error"};
+
+static enum rpc_class class_of(enum status status)
+{
+    switch (status) {
+    case STATUS_OK:
+        return RPC_OK;
+    case STATUS_CANCELLED:
+    case STATUS_INVALID_ARGUMENT:
+    case STATUS_NOT_FOUND:
+    case STATUS_ALREADY_EXISTS:
+    case STATUS_PERMISSION_DENIED:
+    case STATUS_FAILED_PRECONDITION:
+    case STATUS_OUT_OF_RANGE:
+    case STATUS_UNIMPLEMENTED:
+    case STATUS_UNAUTHENTICATED:
+        return RPC_CALLER_ERROR;
+    default:
+        return RPC_SERVER_ERROR;
+    }
+}
+
+void rpc_call_count(struct rpc_call *call, struct rpc_stats *stats)
+{
+    call->stats = stats;
+    call->begun = stages_clock();
+    stats->open++;
+}
+
+static void count_end(struct rpc_call *call, enum status status)
+{
+    struct rpc_stats *stats = call->stats;
+    if (!stats)
+        return;
+    call->stats = NULL;
+    stats->open--;
+    metrics_observe(&stats->took[class_of(status)], stages_clock() - call->begun);
+    if (status != STATUS_OK)
+        stats->errors[(unsigned)status < STATUS_MAX_ ? status : STATUS_UNKNOWN]++;
+}
+
+void rpc_stats_add(struct metrics_page *p, enum metric m, const char *service, const char *method,
+                   const struct rpc_stats *stats)
+{
+    if (m == METRIC_RPC_OPEN && stats->open)
+        metrics_add(p, m, METRICS_LABELS({"service", service}, {"method", method}), stats->open);
+    for (unsigned i = 0; m == METRIC_RPC_SECONDS && i < RPC_CLASS_MAX_; i++)
+        metrics_add_histogram(
+            p, m,
+            METRICS_LABELS({"service", service}, {"method", method}, {"class", class_names[i]}),
+            &stats->took[i]);
+    for (unsigned i = 0; m == METRIC_RPC_ERRORS && i < STATUS_MAX_; i++)
+        if (stats->errors[i])
+            metrics_add(p, m,
+                        METRICS_LABELS({"service", service}, {"method", method},
+                                       {"code", status_name((enum status)i)}),
+                        stats->errors[i]);
+}
+
+// ---- calls ------------------------------------------------------------------------------------
+
 // The transport frees the call in `end`, so what is needed afterwards is taken out first. The owner
 // is released last: the answer may lie in its memory.
 static void finish(struct rpc_call *call, const uint8_t *data, size_t len, const struct error *err)
@@ -11,6 +75,7 @@ static void finish(struct rpc_call *call, const uint8_t *data, size_t len, const
     void (*release)(void *) = call->release;
     void *owner = call->owner;
 
+    count_end(call, err ? err->status : STATUS_OK);
     call->cancel = NULL;
     call->release = NULL;
     call->transport->end(call, data, len, err);
@@ -64,6 +129,7 @@ bool rpc_call_cancel(struct rpc_call *call)
     if (!fn)
         return false;
     call->cancel = NULL;
+    count_end(call, STATUS_CANCELLED);
     fn(call, call->cancel_arg);
     if (call->release)
         call->release(call->owner);

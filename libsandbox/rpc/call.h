@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/metrics.h"
 
 struct rpc_call;
 struct rpc_call_transport;
@@ -52,6 +53,16 @@ struct rpc_call_transport {
     const char *(*metadata)(struct rpc_call *call, const char *key);
 };
 
+// Kinds of answers: as asked; an error that the caller can do something about; an error of ours.
+enum rpc_class { RPC_OK, RPC_CALLER_ERROR, RPC_SERVER_ERROR, RPC_CLASS_MAX_ };
+
+// What has become of the calls of one method.
+struct rpc_stats {
+    struct metrics_histogram took[RPC_CLASS_MAX_];
+    uint64_t errors[STATUS_MAX_];
+    uint64_t open;
+};
+
 // Embedded in the transport's own record of the call.
 struct rpc_call {
     const struct rpc_call_transport *transport;
@@ -61,7 +72,16 @@ struct rpc_call {
     // Called once when the call is over, with its answer handed on. It gets the owner and nothing
     // else: the call may be gone.
     void (*release)(void *owner);
+    struct rpc_stats *stats; // rpc_call_count
+    uint64_t begun;          // CLOCK_MONOTONIC in nanoseconds
 };
+
+// From now on the call is counted in `stats`, which lives as long as it: for the layer that knows
+// the method.
+void rpc_call_count(struct rpc_call *call, struct rpc_stats *stats);
+// Adds METRIC_RPC_SECONDS, METRIC_RPC_ERRORS or METRIC_RPC_OPEN of a method.
+void rpc_stats_add(struct metrics_page *p, enum metric m, const char *service, const char *method,
+                   const struct rpc_stats *stats);
 
 // Ends the call with a message. `data` is only used during the call.
 void rpc_call_reply(struct rpc_call *call, const uint8_t *data, size_t len);

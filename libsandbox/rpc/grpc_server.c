@@ -404,3 +404,8 @@ struct grpc_server *grpc_server_free(struct grpc_server *s)
     free(s);
     return NULL;
 }
+
+unsigned grpc_server_connections(const struct grpc_server *s)
+{
+    return s->open;
+}

@@ -24,5 +24,7 @@ void grpc_server_drain(struct grpc_server *s, void (*drained)(void *arg), void *
 // Closes everything; open calls are cancelled. Methods that do not take a cancellation may still
 // end their calls afterwards. Not from inside a method. Accepts NULL. Returns NULL.
 struct grpc_server *grpc_server_free(struct grpc_server *s);
+// Open connections.
+unsigned grpc_server_connections(const struct grpc_server *s);
 
 #endif

@@ -10,9 +10,13 @@
 // mode of the socket's inode (less umask), so there is no moment in which others may connect.
 #include "rpc/listen.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -120,6 +124,72 @@ int rpc_listen_unix(const char *path, struct error *err)
     }
     return take_fd(&fd);
 }
+
+// ---- loopback -----------------------------------------------------------------------------------
+
+union loopback {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+// "127.0.0.1:9464" or "[::1]:9464". The whole of 127.0.0.0/8 is loopback.
+static int loopback_parse(const char *address, union loopback *ret)
+{
+    char host[INET6_ADDRSTRLEN + 2] = "";
+    const char *colon = strrchr(address, ':');
+    size_t len = colon ? (size_t)(colon - address) : sizeof host;
+    size_t digits = colon ? strspn(colon + 1, "0123456789") : 0;
+    if (len >= sizeof host || !digits || digits > 5 || colon[1 + digits])
+        return -1;
+    memcpy(host, address, len);
+    unsigned long port = strtoul(colon + 1, NULL, 10);
+    if (port < 1 || port > UINT16_MAX)
+        return -1;
+    *ret = (union loopback){0};
+    if (inet_pton(AF_INET, host, &ret->v4.sin_addr) == 1) {
+        ret->v4.sin_family = AF_INET;
+        ret->v4.sin_port = htons((uint16_t)port);
+        return ntohl(ret->v4.sin_addr.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET ? 0 : -1;
+    }
+    if (strcmp(host, "[::1]") != 0)
+        return -1;
+    ret->v6.sin6_family = AF_INET6;
+    ret->v6.sin6_port = htons((uint16_t)port);
+    ret->v6.sin6_addr = in6addr_loopback;
+    return 0;
+}
+
+int rpc_loopback_check(const char *address, const char *field, struct error *err)
+{
+    union loopback unused;
+    if (loopback_parse(address, &unused) == 0)
+        return 0;
+    return error_set(err, STATUS_INVALID_ARGUMENT,
+                     "%s: \"%.100s\" is no loopback address with a port: write 127.0.0.1:PORT or "
+                     "[::1]:PORT",
+                     field, address);
+}
+
+int rpc_listen_loopback(const char *address, struct error *err)
+{
+    union loopback at;
+    const int on = 1;
+    if (loopback_parse(address, &at) < 0)
+        return rpc_loopback_check(address, "address", err);
+    _cleanup_close_ int fd =
+        socket(at.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return error_errno(err, errno, "cannot make a socket");
+    // Connections of a predecessor may linger on the port.
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd, &at.any, at.any.sa_family == AF_INET ? sizeof at.v4 : sizeof at.v6) < 0 ||
+        listen(fd, SOMAXCONN) < 0)
+        return error_errno(err, errno, "cannot listen on %s", address);
+    return take_fd(&fd);
+}
+
+// ---- clients ------------------------------------------------------------------------------------
 
 int rpc_connect_unix(const char *path, struct error *err)
 {

@@ -1,4 +1,4 @@
-// Listening unix sockets: one owner at a time, mode 0600 from birth.
+// Listening sockets. Unix: one owner at a time, mode 0600 from birth. TCP: loopback only.
 #ifndef RPC_LISTEN_H
 #define RPC_LISTEN_H
 
@@ -9,6 +9,13 @@
 // file that is no socket is FAILED_PRECONDITION. The directory must exist. Returns the descriptor
 // or -1.
 int rpc_listen_unix(const char *path, struct error *err);
+
+// Is it a numeric loopback address with a port ("127.0.0.1:9464", "[::1]:9464")? Returns 0, or -1
+// with INVALID_ARGUMENT that begins with `field`.
+int rpc_loopback_check(const char *address, const char *field, struct error *err);
+// Listens there: non-blocking, close-on-exec. Whoever is on this machine, in its network namespace,
+// can connect. Returns the descriptor or -1.
+int rpc_listen_loopback(const char *address, struct error *err);
 
 // Connects to a unix socket, non-blocking, close-on-exec. Returns the descriptor or -1 with
 // UNAVAILABLE (nobody listens) or another status.

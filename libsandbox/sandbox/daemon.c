@@ -19,8 +19,10 @@
 #include "event/event.h"
 #include "rpc/grpc_health.h"
 #include "rpc/grpc_server.h"
+#include "rpc/http_server.h"
 #include "rpc/listen.h"
 #include "sandbox/controller.h"
+#include "sandbox/metrics.h"
 #include "sandbox/task_peer.h"
 #include "task/settings.h"
 
@@ -177,10 +179,28 @@ struct daemon {
     struct grpc_health health;
     const struct rpc_service *services[3];
     struct grpc_server *server;
+    struct http_server *metrics;
     int lock_fd;
     struct rlimit files; // RLIMIT_NOFILE as it was
     int status;
 };
+
+static int metrics_page(struct buf *out, void *arg)
+{
+    const struct daemon *d = arg;
+    const struct api_service *services[] = {&d->controller.service};
+    struct metrics_page p;
+    metrics_page_init(&p, out);
+    metrics_add(&p, METRIC_BUILD_INFO,
+                METRICS_LABELS({"program", "sandboxer"}, {"version", d->kind->version}), 1);
+    api_services_metrics(&p, services, ARRAY_SIZE(services));
+    metrics_add(&p, METRIC_CONNECTIONS, METRICS_LABELS({"protocol", "grpc"}),
+                grpc_server_connections(d->server));
+    sandbox_metrics(&p, &d->manager);
+    http_server_metrics(d->metrics, &p);
+    metrics_add_process(&p);
+    return p.failed;
+}
 
 static void on_drained(void *arg)
 {
@@ -211,6 +231,8 @@ static int listen_now(struct daemon *d, struct error *err)
         close(fd);
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the server");
     }
+    http_server_open(d->metrics, d->options.dir, "sandboxer-metrics.sock",
+                     d->settings.sandboxer_metrics_address);
     log_info("listening on %s", d->options.listen);
     event_notify("READY=1");
     return 0;
@@ -273,7 +295,8 @@ static int start(struct daemon *d, struct error *err)
     d->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
     d->reaper = d->loop ? reaper_new(d->loop) : NULL;
     d->tasks = d->reaper ? task_peer_new(d->loop, d->reaper, &d->task_config) : NULL;
-    if (!d->tasks)
+    d->metrics = d->tasks ? http_server_new(d->loop, metrics_page, d) : NULL;
+    if (!d->metrics)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "cannot make the event loop");
     event_signals_start(&d->signals, d->loop, on_stop, d);
     if (sandbox_manager_init(&d->manager, d->loop, d->reaper, d->kind->ops, &d->sandbox_config,
@@ -288,6 +311,7 @@ static int start(struct daemon *d, struct error *err)
 
 static void finish(struct daemon *d)
 {
+    http_server_free(d->metrics);
     grpc_server_free(d->server);
     sandbox_manager_done(&d->manager);
     task_peer_free(d->tasks);

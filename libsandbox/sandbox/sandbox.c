@@ -63,6 +63,14 @@ static void timing_mark(struct sandbox *s, enum sandbox_timing timing, unsigned 
     stages_mark(&s->timings[timing], stage);
 }
 
+// The last step of an operation that has succeeded.
+static void timing_end(struct sandbox *s, enum sandbox_timing timing, unsigned stage)
+{
+    timing_mark(s, timing, stage);
+    if (s->timings[timing].plan)
+        metrics_observe_stages(&s->manager->timings[timing], &s->timings[timing]);
+}
+
 // ---- life and death of the object --------------------------------------------------------------
 
 static void on_init_exit(struct ev_loop *loop, ev_io *w, int events);
@@ -291,7 +299,7 @@ static void stopped(struct sandbox *s)
     clock_gettime(CLOCK_REALTIME, &s->record.exited_at);
     s->record.init = (struct process_id){0};
     force_state(s, SANDBOX_STOPPED);
-    timing_mark(s, SANDBOX_TIMING_STOP, SANDBOX_STOP_RECORD);
+    timing_end(s, SANDBOX_TIMING_STOP, SANDBOX_STOP_RECORD);
     log_info("sandbox %s: stopped, status %u", s->record.id, s->record.exit_status);
     if (s->record.remove) {
         remove_stopped(s);
@@ -449,7 +457,7 @@ static void on_made(const void *reply, size_t reply_len, const struct error *job
         fail_create(s, &err);
         return;
     }
-    timing_mark(s, SANDBOX_TIMING_CREATE, SANDBOX_CREATE_RECORD);
+    timing_end(s, SANDBOX_TIMING_CREATE, SANDBOX_CREATE_RECORD);
     log_info("sandbox %s: created%s", s->record.id, s->creating ? "" : ", but the caller gave up");
     struct rpc_call *call = s->creating;
     s->creating = NULL;
@@ -561,7 +569,7 @@ int sandbox_start(struct sandbox *s, struct error *err)
     timing_mark(s, SANDBOX_TIMING_START, SANDBOX_START_TASKS);
     if (set_state(s, SANDBOX_READY, err) < 0)
         return -1;
-    timing_mark(s, SANDBOX_TIMING_START, SANDBOX_START_RECORD);
+    timing_end(s, SANDBOX_TIMING_START, SANDBOX_START_RECORD);
     log_info("sandbox %s: ready", s->record.id);
     return 0;
 }

@@ -10,6 +10,7 @@
 #include "api/cri.pb-c.h"
 #include "base/error.h"
 #include "base/map.h"
+#include "base/metrics.h"
 #include "base/stages.h"
 #include "event/job.h"
 #include "event/reaper.h"
@@ -119,7 +120,8 @@ struct sandbox_manager {
     struct task_peer *tasks;
     char *sandboxes_dir;
     struct map *sandboxes; // id -> struct sandbox
-    ev_timer sweep;        // calls sandbox_manager_sweep while a sandbox may need it
+    struct stage_histograms timings[SANDBOX_TIMING_MAX_];
+    ev_timer sweep; // calls sandbox_manager_sweep while a sandbox may need it
 };
 
 // The directory is made if it is missing. Borrowed: everything but the path. Returns 0 or -1.

@@ -39,9 +39,10 @@ static void cleanup_note(struct cleanup *c, const struct error *err)
 static void cleanup_end(struct cleanup *c)
 {
     struct task *t = c->task;
-    if (c->err.status == STATUS_OK)
+    if (c->err.status == STATUS_OK) {
         task_record_remove(t);
-    task_timing_mark(t, TASK_TIMING_DELETE, TASK_DELETE_RECORD);
+        task_timing_end(t, TASK_TIMING_DELETE, TASK_DELETE_RECORD);
+    }
     c->done.fn(c->done.arg, c->err.status == STATUS_OK ? NULL : &c->err);
     task_unref(t);
     free(c);

@@ -229,7 +229,7 @@ static void create_answer(struct task_op *op)
     t->n_mounts = 0;
     rpc_call_on_cancel(call, NULL, NULL);
     api_reply(call, (const ProtobufCMessage *)&r);
-    task_timing_mark(t, TASK_TIMING_CREATE, TASK_CREATE_ANSWER);
+    task_timing_end(t, TASK_TIMING_CREATE, TASK_CREATE_ANSWER);
     task_process_settle(&t->init);
     task_op_end(op, NULL);
 }

@@ -24,7 +24,7 @@ struct task_events {
     struct ttrpc_client *client; // NULL: nobody to tell
     TAILQ_HEAD(, queued) queue;  // the first is in flight while `call` is set
     size_t n, bytes;
-    uint64_t dropped;
+    uint64_t dropped, resent;
     uint64_t call;
     double delay;   // before the next try; 0: the last one succeeded
     ev_timer again; // sends the first one
@@ -44,6 +44,7 @@ static void drop_first(struct task_events *e)
 
 static void retry_later(struct task_events *e, const struct error *err)
 {
+    e->resent++;
     if (e->delay == 0)
         log_warn("events: containerd does not take them (%s); %zu wait", err->text, e->n);
     e->delay = e->delay == 0 ? TASK_EVENTS_RETRY_MIN : e->delay * 2;
@@ -194,4 +195,14 @@ size_t task_events_pending(const struct task_events *e)
 uint64_t task_events_dropped(const struct task_events *e)
 {
     return e->dropped;
+}
+
+size_t task_events_pending_bytes(const struct task_events *e)
+{
+    return e->bytes;
+}
+
+uint64_t task_events_resent(const struct task_events *e)
+{
+    return e->resent;
 }

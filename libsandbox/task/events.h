@@ -30,5 +30,8 @@ void task_events_publish(struct task_events *e, const char *ns, const char *topi
 // Events that wait (with the one in flight), and events that were dropped since the start.
 size_t task_events_pending(const struct task_events *e);
 uint64_t task_events_dropped(const struct task_events *e);
+// Bytes of those that wait, and how often one had to be sent again.
+size_t task_events_pending_bytes(const struct task_events *e);
+uint64_t task_events_resent(const struct task_events *e);
 
 #endif

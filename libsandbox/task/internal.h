@@ -6,6 +6,7 @@
 #include "api/task.pb-c.h"
 #include "base/map.h"
 #include "linux/cgroup.h"
+#include "rpc/http_server.h"
 #include "rpc/ttrpc_server.h"
 #include "task/events.h"
 #include "task/ops.h"
@@ -21,14 +22,16 @@ struct task_server {
     struct cgroup_host *cgroups;
     const struct task_ops *ops;
     struct rlimit files; // of runtimes and containers
-    char *dir, *sandboxes_dir, *runtime, *runtime_root, *shim, *version;
+    char *dir, *sandboxes_dir, *runtime, *runtime_root, *shim, *version, *metrics_address;
     struct map *tasks; // "<namespace>/<id>" -> struct task
     struct task_events *events;
     struct stdio_host stdio;
     struct task_recovery *recovery;
     struct ttrpc_server *rpc;
+    struct http_server *metrics;
     struct api_service services[3];
     const struct rpc_service *service_list[4];
+    struct stage_histograms timings[TASK_TIMING_MAX_];
     LIST_HEAD(pods_ends, pods_end) ends;
     size_t n_released; // tasks that only wait to be deleted
     bool draining, drain_called;
@@ -55,6 +58,8 @@ struct task *task_find(struct task_server *s, const char *ns, const char *id);
 // Stage timers of an operation; those of an exec are its own until it has started.
 void task_timing_begin(struct task *t, enum task_timing timing);
 void task_timing_mark(struct task *t, enum task_timing timing, unsigned stage);
+// The last step of an operation that has succeeded.
+void task_timing_end(struct task *t, enum task_timing timing, unsigned stage);
 
 // ---- processes (process.c) ----------------------------------------------------------------------
 

@@ -38,9 +38,10 @@ static int copy_config(struct task_server *s, const struct task_config *c)
     s->runtime = dup_or(c->runtime, "runc");
     s->runtime_root = dup_or(c->runtime_root, "/run/containerd/runc");
     s->version = dup_or(c->version, "");
+    s->metrics_address = dup_or(c->metrics_address, "");
     s->shim = c->shim ? strdup(c->shim) : NULL;
     if (!s->dir || !s->sandboxes_dir || !s->runtime || !s->runtime_root || !s->version ||
-        (c->shim && !s->shim))
+        !s->metrics_address || (c->shim && !s->shim))
         return -ENOMEM;
     return 0;
 }
@@ -61,6 +62,11 @@ static int make_dirs(struct task_server *s)
         return -ENAMETOOLONG;
     (void)file_remove_tree_at(AT_FDCWD, path);
     return stdio_host_init(&s->stdio, s->loop, path);
+}
+
+static int page(struct buf *out, void *arg)
+{
+    return task_server_metrics(arg, out);
 }
 
 static void init_services(struct task_server *s)
@@ -101,8 +107,9 @@ struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
     }
     s->tasks = map_new();
     s->events = task_events_new(loop, config->containerd_events);
+    s->metrics = http_server_new(loop, page, s);
     s->cgroups = cgroup_host_open();
-    if (!s->tasks || !s->events || !s->cgroups) {
+    if (!s->tasks || !s->events || !s->metrics || !s->cgroups) {
         error_errno(err, s->cgroups ? ENOMEM : errno, "task server");
         return task_server_free(s);
     }
@@ -118,6 +125,7 @@ int task_server_listen(struct task_server *s, const char *path, struct error *er
     s->rpc = ttrpc_server_new(s->loop, fd, s->service_list);
     if (!s->rpc) // which has closed fd
         return error_errno(err, ENOMEM, "%s", path);
+    http_server_open(s->metrics, s->dir, "task-metrics.sock", s->metrics_address);
     return 0;
 }
 
@@ -182,6 +190,7 @@ struct task_server *task_server_free(struct task_server *s)
     task_pods_done(s);
     if (s->tasks)
         map_each(s->tasks, free_task, s->tasks);
+    http_server_free(s->metrics);
     ttrpc_server_free(s->rpc);
     stdio_host_done(&s->stdio);
     task_events_free(s->events);
@@ -193,6 +202,7 @@ struct task_server *task_server_free(struct task_server *s)
     free(s->runtime_root);
     free(s->shim);
     free(s->version);
+    free(s->metrics_address);
     free(s);
     return NULL;
 }

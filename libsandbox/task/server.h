@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <sys/resource.h>
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "event/reaper.h"
 
@@ -23,6 +24,7 @@ struct task_config {
     const char *containerd_events; // containerd's ttrpc socket; NULL or "": publish nothing
     const char *shim;              // stub for <bundle>/shim-binary-path; NULL: write none
     const char *version;           // for the Pods service
+    const char *metrics_address;   // loopback address and port for metrics; NULL or "": none
     const struct rlimit *files;    // limit of open files of runtimes and containers; NULL: ours
     const struct task_ops *ops;
 };
@@ -36,8 +38,11 @@ struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
 // task_server_listen. Returns 0 or -ENOMEM.
 int task_server_recover(struct task_server *s, void (*done)(void *arg), void *arg);
 
-// Serves on a unix socket. Returns 0 or -1.
+// Serves on a unix socket, and metrics on <dir>/task-metrics.sock. Returns 0 or -1.
 int task_server_listen(struct task_server *s, const char *path, struct error *err);
+
+// Adds the page of metrics. Returns 0 or a negative errno (http_page_fn).
+int task_server_metrics(const struct task_server *s, struct buf *out);
 
 // Number of tasks.
 size_t task_server_count(const struct task_server *s);

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/config.h"
 #include "base/ident.h"
+#include "rpc/listen.h"
 
 #define ROW(name, kind)                                                                            \
     {                                                                                              \
@@ -18,6 +19,8 @@ static const struct config_key keys[] = {
     ROW(runtime, CONFIG_STRING),
     ROW(runtime_root, CONFIG_STRING),
     ROW(containerd_events, CONFIG_STRING),
+    ROW(sandboxer_metrics_address, CONFIG_STRING),
+    ROW(task_metrics_address, CONFIG_STRING),
     ROW(default_unprivileged_ports, CONFIG_BOOL),
     ROW(default_unprivileged_icmp, CONFIG_BOOL),
 };
@@ -28,10 +31,13 @@ int settings_init(struct settings *s, struct error *err)
         .runtime = strdup("runc"),
         .runtime_root = strdup("/run/kuasar-runc/runtime"),
         .containerd_events = strdup("/run/containerd/containerd.sock.ttrpc"),
+        .sandboxer_metrics_address = strdup(""),
+        .task_metrics_address = strdup(""),
         .default_unprivileged_ports = true,
         .default_unprivileged_icmp = true,
     };
-    if (s->runtime && s->runtime_root && s->containerd_events)
+    if (s->runtime && s->runtime_root && s->containerd_events && s->sandboxer_metrics_address &&
+        s->task_metrics_address)
         return 0;
     settings_done(s);
     return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
@@ -42,7 +48,23 @@ void settings_done(struct settings *s)
     free(s->runtime);
     free(s->runtime_root);
     free(s->containerd_events);
+    free(s->sandboxer_metrics_address);
+    free(s->task_metrics_address);
     *s = (struct settings){0};
+}
+
+static int check_metrics(const struct settings *s, struct error *err)
+{
+    const char *ours = s->sandboxer_metrics_address, *tasks = s->task_metrics_address;
+    if ((*ours && rpc_loopback_check(ours, "sandboxer_metrics_address", err) < 0) ||
+        (*tasks && rpc_loopback_check(tasks, "task_metrics_address", err) < 0))
+        return -1;
+    if (*ours && strcmp(ours, tasks) == 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "task_metrics_address: \"%s\" is the sandboxer's; each daemon needs a "
+                         "port of its own",
+                         tasks);
+    return 0;
 }
 
 int settings_load(struct settings *s, const char *path, bool required, struct error *err)
@@ -54,7 +76,8 @@ int settings_load(struct settings *s, const char *path, bool required, struct er
     if (!*s->runtime)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s: runtime: must not be empty", path);
     if (ident_path_check(s->runtime_root, "runtime_root", err) < 0 ||
-        ident_path_check(s->containerd_events, "containerd_events", err) < 0)
+        ident_path_check(s->containerd_events, "containerd_events", err) < 0 ||
+        check_metrics(s, err) < 0)
         return error_wrap(err, "%s", path);
     return 0;
 }

@@ -11,6 +11,8 @@ struct settings {
     char *runtime;                   // OCI runtime where a pod's runtime options name none: "runc"
     char *runtime_root;              // its state directory; the namespace is appended
     char *containerd_events;         // containerd's ttrpc socket, for events
+    char *sandboxer_metrics_address; // loopback "address:port" for metrics; "": none
+    char *task_metrics_address;      // the task server's
     bool default_unprivileged_ports; // net.ipv4.ip_unprivileged_port_start=0 in pods
     bool default_unprivileged_icmp;  // net.ipv4.ping_group_range="0 2147483647" in pods
 };

@@ -27,6 +27,13 @@ void task_timing_mark(struct task *t, enum task_timing timing, unsigned stage)
     stages_mark(&t->timings[timing], stage);
 }
 
+void task_timing_end(struct task *t, enum task_timing timing, unsigned stage)
+{
+    task_timing_mark(t, timing, stage);
+    if (t->timings[timing].plan)
+        metrics_observe_stages(&t->server->timings[timing], &t->timings[timing]);
+}
+
 // "<namespace>/<id>": neither part can hold a slash.
 #define KEY_MAX (2 * (IDENT_MAX + 1))
 

@@ -85,7 +85,7 @@ static void started(void *arg, const struct error *err)
     task_events_publish(t->server->events, t->ns, "/tasks/start", ANY_TASK_START,
                         (const ProtobufCMessage *)&e);
     reply_started(op, &t->init);
-    task_timing_mark(t, TASK_TIMING_START, TASK_START_ANSWER);
+    task_timing_end(t, TASK_TIMING_START, TASK_START_ANSWER);
     task_process_settle(&t->init);
     task_op_end(op, NULL);
 }
@@ -201,6 +201,7 @@ static void exec_answer(struct task_op *op)
     reply_started(op, p);
     stages_mark(&p->starting, TASK_EXEC_ANSWER);
     t->timings[TASK_TIMING_EXEC] = p->starting;
+    metrics_observe_stages(&t->server->timings[TASK_TIMING_EXEC], &p->starting);
 }
 
 static void exec_started(void *arg, const struct error *err)

@@ -215,3 +215,52 @@ Test(service, answer_with_foreign_text_names_the_field)
     cr_assert_eq(f.err.status, STATUS_INTERNAL);
     cr_assert_str_eq(f.err.text, "task.StateResponse.bundle: is not UTF-8 text without NUL");
 }
+
+static void call_once(struct api_service *s, const char *method, struct fake_call *f)
+{
+    *f = (struct fake_call){.call.transport = &fake_transport};
+    rpc_service_dispatch(&s->rpc, &f->call, method, (const uint8_t *)"", 0);
+}
+
+Test(service, calls_are_counted_by_method_and_answer)
+{
+    struct seen seen = {0};
+    static struct api_service s;
+    const struct api_service *list[] = {&s};
+    struct fake_call kill, parked, given_up, unknown;
+    struct buf out;
+    struct metrics_page page;
+    api_service_init(&s, "T", methods, &seen);
+    call_once(&s, "Kill", &kill);
+    call_once(&s, "State", &parked);
+    call_once(&s, "State", &given_up);
+    call_once(&s, "Strat", &unknown);
+    cr_expect_eq(s.stats[1].open, 2);
+    int cancelled = 0;
+    rpc_call_on_cancel(&given_up.call, on_cancel, &cancelled);
+    cr_assert(rpc_call_cancel(&given_up.call));
+    buf_init(&out, METRICS_PAGE_MAX);
+    metrics_page_init(&page, &out);
+    api_services_metrics(&page, list, 1);
+    cr_assert_eq(page.failed, 0);
+    const char *text = buf_cstr(&out);
+    static const char *const lines[] = {
+        "kuasar_rpc_duration_seconds_count{service=\"T\",method=\"Kill\",class=\"ok\"} 1\n",
+        "kuasar_rpc_duration_seconds_count{service=\"T\",method=\"State\",class=\"caller_error\"} "
+        "1\n",
+        "kuasar_rpc_duration_seconds_count{service=\"T\",method=\"unknown\",class=\"caller_error\"}"
+        " "
+        "1\n",
+        "kuasar_rpc_errors_total{service=\"T\",method=\"State\",code=\"CANCELLED\"} 1\n",
+        "kuasar_rpc_errors_total{service=\"T\",method=\"unknown\",code=\"UNIMPLEMENTED\"} 1\n",
+        "kuasar_rpc_open{service=\"T\",method=\"State\"} 1\n",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+        cr_expect(strstr(text, lines[i]), "%s in:\n%s", lines[i], text);
+    cr_expect_null(strstr(text, "Start"), "a method that nobody called is not shown");
+    rpc_call_failf(&parked.call, STATUS_INTERNAL, "x");
+    cr_expect_eq(s.stats[1].open, 0);
+    cr_expect_eq(metrics_count(&s.stats[1].took[RPC_SERVER_ERROR]), 1);
+    free(kill.data);
+    buf_free(&out);
+}

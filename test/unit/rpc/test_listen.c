@@ -167,3 +167,33 @@ Test(listen, a_race_has_one_winner)
     }
     cr_assert_eq(winners, 1);
 }
+
+Test(listen, only_loopback_addresses_with_a_port)
+{
+    static const char *const good[] = {"127.0.0.1:1", "127.0.0.2:9464", "[::1]:65535"};
+    static const char *const bad[] = {
+        "",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:0",
+        "127.0.0.1:65536",
+        "127.0.0.1:x",
+        "127.0.0.1:80 ",
+        "127.0.0.1:99999999999999999999",
+        "0.0.0.0:80",
+        "10.0.0.1:80",
+        "localhost:80",
+        "[::]:80",
+        "::1:80",
+        ":80",
+        "[::1]:+80",
+    };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        cr_expect_eq(rpc_loopback_check(good[i], "a", &err), 0, "%s", good[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        cr_expect_eq(rpc_loopback_check(bad[i], "metrics", &err), -1, "%s", bad[i]);
+        cr_expect_eq(err.status, STATUS_INVALID_ARGUMENT);
+        cr_expect(strncmp(err.text, "metrics: ", 9) == 0, "%s", err.text);
+        cr_expect_lt(rpc_listen_loopback(bad[i], &err), 0);
+    }
+}

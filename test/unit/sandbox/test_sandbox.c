@@ -1,6 +1,7 @@
 // The state machine: what containerd is told, what is left in the world and in the journal, when
 // things go well, fail, hang, come twice, at the same time, or not at all.
 #include "rig.h"
+#include "sandbox/metrics.h"
 
 #include <time.h>
 
@@ -760,5 +761,58 @@ Test(sandbox, a_failed_create_that_cannot_be_undone_is_undone_later)
         run_for(r, 0.01);
     cr_expect(!rig_find(r, "a"));
     cr_expect_eq(rig_count(r, "sandboxes"), 0);
+    rig_free(r);
+}
+
+// A sample of the manager's page; -1 if it is not there.
+static long sample(struct rig *r, const char *name)
+{
+    struct buf out;
+    struct metrics_page page;
+    char line[256];
+    buf_init(&out, METRICS_PAGE_MAX);
+    metrics_page_init(&page, &out);
+    sandbox_metrics(&page, &r->m);
+    cr_assert_eq(page.failed, 0);
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = strstr(buf_cstr(&out), line);
+    long value = at ? strtol(at + strlen(line), NULL, 10) : -1;
+    buf_free(&out);
+    return value;
+}
+
+Test(sandbox, metrics_tell_states_parked_calls_and_stages)
+{
+    struct rig *r = rig_new();
+    create_ok(r, "a");
+    create_ok(r, "b");
+    expect(r, "Start", "a", STATUS_OK);
+    struct call *wait = ask(r, "Wait", "a");
+    cr_expect_eq(sample(r, "kuasar_sandboxes{state=\"created\"}"), 1);
+    cr_expect_eq(sample(r, "kuasar_sandboxes{state=\"ready\"}"), 1);
+    cr_expect_eq(sample(r, "kuasar_parked_calls{for=\"sandbox_exit\"}"), 1);
+    cr_expect_eq(sample(r, "kuasar_operation_duration_seconds_count{operation=\"sandbox_create\"}"),
+                 2);
+    cr_expect_eq(sample(r, "kuasar_operation_duration_seconds_count{operation=\"sandbox_stop\"}"),
+                 -1);
+
+    const struct stages *s = &rig_find(r, "a")->timings[SANDBOX_TIMING_CREATE];
+    uint64_t sum = 0;
+    for (size_t i = 0; i < stages_count(s->plan); i++) {
+        cr_expect_gt(s->took[i], 0, "%s", s->plan->names[i]);
+        sum += s->took[i];
+    }
+    cr_expect_eq(sum, stages_total(s));
+
+    expect(r, "Stop", "a", STATUS_OK);
+    expect_status(r, wait, STATUS_OK);
+    s = &rig_find(r, "a")->timings[SANDBOX_TIMING_STOP];
+    for (size_t i = 0; i < stages_count(s->plan); i++)
+        cr_expect_gt(s->took[i], 0, "%s", s->plan->names[i]);
+    cr_expect_eq(sample(r, "kuasar_sandboxes{state=\"stopped\"}"), 1);
+    cr_expect_eq(sample(r, "kuasar_parked_calls{for=\"sandbox_exit\"}"), 0);
+    cr_expect_eq(sample(r, "kuasar_stage_duration_seconds_count{operation=\"sandbox_stop\",stage="
+                           "\"undo\"}"),
+                 1);
     rig_free(r);
 }

@@ -753,3 +753,71 @@ Test(service, operations_of_one_container_keep_their_order)
     cr_expect(node_wait(n, "c1", "x3") == 255);
     node_free(n);
 }
+
+// A sample of the server's page; -1 if it is not there.
+static long sample(struct node *n, const char *name)
+{
+    struct buf out;
+    char line[256];
+    buf_init(&out, METRICS_PAGE_MAX);
+    cr_assert_eq(task_server_metrics(n->server, &out), 0);
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = strstr(buf_cstr(&out), line);
+    long value = at ? strtol(at + strlen(line), NULL, 10) : -1;
+    buf_free(&out);
+    return value;
+}
+
+Test(service, metrics_tell_states_queues_and_stages)
+{
+    struct node *n = fake_node();
+    struct answer wait;
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    cr_expect(create(n, "c2", NULL) == STATUS_OK);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    cr_expect(exec_add(n, "c1", "x") == STATUS_OK);
+    cr_expect(node_start(n, "c1", "x") == STATUS_OK);
+    cr_expect(exec_add(n, "c1", "y") == STATUS_OK);
+    node_wait_send(n, "c1", "x", &wait);
+    node_run(n, 0.1);
+    cr_expect_eq(sample(n, "kuasar_containers{state=\"running\"}"), 1);
+    cr_expect_eq(sample(n, "kuasar_containers{state=\"created\"}"), 1);
+    cr_expect_eq(sample(n, "kuasar_execs{state=\"running\"}"), 1);
+    cr_expect_eq(sample(n, "kuasar_execs{state=\"created\"}"), 1);
+    cr_expect_eq(sample(n, "kuasar_parked_calls{for=\"process_exit\"}"), 1);
+    cr_expect_eq(sample(n, "kuasar_connections{protocol=\"ttrpc\"}"), 1);
+    cr_expect_eq(sample(n, "kuasar_rpc_open{service=\"containerd.task.v3.Task\",method=\"Wait\"}"),
+                 1);
+    cr_expect_eq(sample(n, "kuasar_events_queued"), 0);
+    cr_expect_eq(sample(n, "kuasar_build_info{program=\"task_server\",version=\"test\"}"), 1);
+    cr_expect_eq(
+        sample(n, "kuasar_operation_duration_seconds_count{operation=\"container_create\"}"), 2);
+    cr_expect_eq(sample(n, "kuasar_operation_duration_seconds_count{operation=\"exec_start\"}"), 1);
+    const struct task *t = task_of(n, "c1");
+    const struct stages *s = &t->timings[TASK_TIMING_CREATE];
+    cr_expect_gt(s->took[TASK_CREATE_PREPARE], 0);
+    cr_expect_gt(s->took[TASK_CREATE_RUNTIME], 0);
+    cr_expect_gt(t->timings[TASK_TIMING_START].took[TASK_START_RUNTIME], 0);
+    cr_expect_gt(t->timings[TASK_TIMING_EXEC].took[TASK_EXEC_RUNTIME], 0);
+    cr_expect_gt(task_process_find(task_of(n, "c1"), "x")->starting.took[TASK_EXEC_STDIO], 0);
+    cr_expect(node_delete(n, "c2", "", NULL) == STATUS_OK);
+    cr_expect_eq(
+        sample(n, "kuasar_operation_duration_seconds_count{operation=\"container_delete\"}"), 1);
+    cr_expect(node_kill(n, "c1", "x", SIGKILL) == STATUS_OK);
+    cr_expect(node_wait_code(n, &wait) == 137);
+    node_free(n);
+}
+
+Test(service, events_that_nobody_takes_are_seen)
+{
+    struct node *n = fake_node();
+    n->refuse_events = STATUS_UNAVAILABLE;
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    for (int i = 0; i < 100 && sample(n, "kuasar_events_resent_total") < 1; i++)
+        node_run(n, 0.05);
+    cr_expect_geq(sample(n, "kuasar_events_resent_total"), 1);
+    cr_expect_eq(sample(n, "kuasar_events_queued"), 1);
+    cr_expect_gt(sample(n, "kuasar_events_queued_bytes"), 10);
+    cr_expect_eq(sample(n, "kuasar_events_dropped_total"), 0);
+    node_free(n);
+}
