@@ -7,6 +7,7 @@ static const struct sandbox_ops runc_sandbox_ops = {
     .plan = host_pod_plan,
     .make = host_pod_make,
     .check = host_pod_check,
+    .resize = host_pod_resize,
 };
 
 static const struct sandboxer runc_sandboxer = {

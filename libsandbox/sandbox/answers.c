@@ -129,6 +129,8 @@ static json_object *info_of(const struct sandbox_record *r)
     json_object_object_add(info, "runtimeType",
                            json_object_new_string(r->runtime_type ? r->runtime_type : ""));
     json_object_object_add(info, "runtimeSpec", spec_of(r));
+    json_object_object_add(info, "resources", resources_to_json(&r->sizes.resources));
+    json_object_object_add(info, "overhead", resources_to_json(&r->sizes.overhead));
     json_object_object_add(info, "kuasarState",
                            json_object_new_string(sandbox_state_name(r->state)));
     return info;

@@ -228,7 +228,11 @@ static void on_metrics(struct rpc_call *call, const ProtobufCMessage *msg, void 
     Types__Metric metric = TYPES__METRIC__INIT;
     Google__Timestamp now;
     Google__Any data = GOOGLE__ANY__INIT;
-    if (task_stats_of_cgroup(NULL, s->record.pod.cgroup_parent, &data, &err) < 0) {
+    if (!c->manager->cgroups) {
+        rpc_call_failf(call, STATUS_FAILED_PRECONDITION, "no cgroup hierarchy is mounted");
+        return;
+    }
+    if (task_stats_of_cgroup(c->manager->cgroups, s->record.pod.cgroup_parent, &data, &err) < 0) {
         rpc_call_fail(call, &err);
         return;
     }
@@ -241,33 +245,42 @@ static void on_metrics(struct rpc_call *call, const ProtobufCMessage *msg, void 
     any_clear(&data);
 }
 
-// Pod-level resources: kubelet writes the pod's cgroup itself, the containers' limits come through
-// the Task API. So there is nothing to apply; a broken request is refused all the same.
-static void on_update(struct rpc_call *call, const ProtobufCMessage *msg, void *ctx)
+// The new size of a pod, as containerd >= 2.3 sends it. Other extensions are its own record.
+static int read_update(const Sandbox__ControllerUpdateRequest *req, struct sandbox_sizes *sizes,
+                       struct error *err)
 {
-    const Sandbox__ControllerUpdateRequest *req =
-        (const Sandbox__ControllerUpdateRequest *)(const void *)msg;
-    struct error err = {0};
-    if (!find(call, ctx, req->sandbox_id))
-        return;
     for (size_t i = 0; i < req->n_fields; i++)
-        if (strcmp(req->fields[i], "extensions") != 0) {
-            rpc_call_failf(call, STATUS_INVALID_ARGUMENT,
-                           "fields: \"%s\" cannot be updated, only \"extensions\"", req->fields[i]);
-            return;
-        }
+        if (strcmp(req->fields[i], "extensions") != 0)
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "fields: \"%s\" cannot be updated, only \"extensions\"",
+                             req->fields[i]);
     for (size_t i = 0; req->sandbox && i < req->sandbox->n_extensions; i++) {
         const Google__Any *value = req->sandbox->extensions[i]->value;
         if (!any_is(value, ANY_UPDATED_RESOURCES))
             continue;
         _cleanup_json_ json_object *o =
-            json_parse(value->value.data, value->value.len, "updated-resources", &err);
-        if (!o) {
-            rpc_call_fail(call, &err);
-            return;
-        }
+            json_parse(value->value.data, value->value.len, "updated-resources", err);
+        if (!o)
+            return -1;
+        if (sizes_update(sizes, o, err) < 0)
+            return error_wrap(err, "updated-resources");
     }
-    api_reply_empty(call);
+    return 0;
+}
+
+static void on_update(struct rpc_call *call, const ProtobufCMessage *msg, void *ctx)
+{
+    const Sandbox__ControllerUpdateRequest *req =
+        (const Sandbox__ControllerUpdateRequest *)(const void *)msg;
+    struct error err = {0};
+    struct sandbox *s = find(call, ctx, req->sandbox_id);
+    if (!s)
+        return;
+    struct sandbox_sizes sizes = s->record.sizes;
+    if (read_update(req, &sizes, &err) < 0)
+        rpc_call_fail(call, &err);
+    else
+        sandbox_resize(s, call, &sizes);
 }
 
 static const struct api_method methods[] = {

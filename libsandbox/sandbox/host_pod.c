@@ -190,7 +190,18 @@ static char *init_cgroup(const struct sandbox_record *r)
     return path;
 }
 
-static int plan_cgroup(struct sandbox_record *r, const struct sandbox_request *q, struct error *err)
+// Did we make the pod's cgroup? Then its limits are ours to set.
+static bool owns_cgroup(const struct sandbox_record *r)
+{
+    for (size_t i = 0; r->pod.cgroup_parent && i < r->undo.n; i++)
+        if (r->undo.steps[i].kind == UNDO_CGROUP &&
+            strcmp(r->undo.steps[i].path, r->pod.cgroup_parent) == 0)
+            return true;
+    return false;
+}
+
+static int plan_cgroup(const struct sandbox_manager *m, struct sandbox_record *r,
+                       const struct sandbox_request *q, struct error *err)
 {
     const char *parent = q->config && q->config->linux_ ? q->config->linux_->cgroup_parent : "";
     if (!*parent)
@@ -199,9 +210,7 @@ static int plan_cgroup(struct sandbox_record *r, const struct sandbox_request *q
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "linux.cgroup_parent: \"%s\" is no cgroup path and no slice name", parent);
     // A cgroup that is there already is kubelet's (or systemd's) and stays.
-    struct cgroup_host *host = cgroup_host_open();
-    bool there = !host || cgroup_exists(host, r->pod.cgroup_parent);
-    cgroup_host_free(host);
+    bool there = !m->cgroups || cgroup_exists(m->cgroups, r->pod.cgroup_parent);
     _cleanup_free_ char *init = init_cgroup(r);
     if ((!there && undo_push_path(&r->undo, UNDO_CGROUP, r->pod.cgroup_parent) < 0) ||
         (init && undo_push_path(&r->undo, UNDO_CGROUP, init) < 0))
@@ -214,13 +223,14 @@ int host_pod_plan(struct sandbox_manager *m, struct sandbox_record *r,
 {
     struct modes modes;
     if (read_modes(q, &modes, err) < 0 || check_network(q, &modes, err) < 0 ||
-        check_config(q->config, &modes, err) < 0)
+        check_config(q->config, &modes, err) < 0 ||
+        sizes_from_config(&r->sizes, q->config, err) < 0)
         return -1;
     char dir[PATH_MAX];
     if (path_format(dir, sizeof dir, "%s/%s", m->sandboxes_dir, q->id) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "state directory: path too long");
     const char *hostname = q->config && q->config->hostname ? q->config->hostname : "";
-    if (plan_pod(&r->pod, dir, q, &modes, err) < 0 || plan_cgroup(r, q, err) < 0)
+    if (plan_pod(&r->pod, dir, q, &modes, err) < 0 || plan_cgroup(m, r, q, err) < 0)
         return -1;
     if (!(r->hostname = strdup(modes.network == CRI__NAMESPACE_MODE__POD ? hostname : "")))
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
@@ -373,23 +383,31 @@ static int make_namespaces(struct sandbox_manager *m, const struct sandbox_recor
     return namespace_plan_run(&plan, &made->init, err);
 }
 
+static int set_limits(const struct sandbox_manager *m, const struct sandbox_record *r,
+                      const struct sandbox_sizes *sizes, struct error *err)
+{
+    const struct cgroup_limits limits = sizes_limits(sizes);
+    return owns_cgroup(r) ? cgroup_limits_set(m->cgroups, r->pod.cgroup_parent, &limits, err) : 0;
+}
+
 // Makes the pod's cgroup and, where the pod has an init, the init's, and moves it there: it is the
 // pod's memory, and must not go when a service manager ends ours.
-static int make_cgroups(const struct sandbox_record *r, const struct process_id *pod_init,
-                        struct error *err)
+static int make_cgroups(const struct sandbox_manager *m, const struct sandbox_record *r,
+                        const struct process_id *pod_init, struct error *err)
 {
+    const struct cgroup_host *host = m->cgroups;
     bool created;
     if (!r->pod.cgroup_parent)
         return 0;
-    struct cgroup_host *host = cgroup_host_open();
     _cleanup_free_ char *init = init_cgroup(r);
-    int e = host ? cgroup_make(host, r->pod.cgroup_parent, &created) : -errno;
+    int e = host ? cgroup_make(host, r->pod.cgroup_parent, &created) : -ENODEV;
     if (e == 0 && init)
         e = cgroup_make(host, init, &created);
     if (e == 0 && init)
         e = cgroup_attach(host, init, pod_init->pid);
-    cgroup_host_free(host);
-    return e < 0 ? error_errno(err, e, "cannot make the pod's cgroup %s", r->pod.cgroup_parent) : 0;
+    if (e < 0)
+        return error_errno(err, e, "cannot make the pod's cgroup %s", r->pod.cgroup_parent);
+    return set_limits(m, r, &r->sizes, err);
 }
 
 int host_pod_make(struct sandbox_manager *m, const struct sandbox_record *r,
@@ -403,9 +421,20 @@ int host_pod_make(struct sandbox_manager *m, const struct sandbox_record *r,
     if (dirfd < 0)
         return error_errno(err, errno, "cannot open %s", dir);
     if (make_etc(dirfd, r, q->config, err) < 0 || make_shm(dirfd, r, err) < 0 ||
-        make_namespaces(m, r, q, dir, made, err) < 0 || make_cgroups(r, &made->init, err) < 0)
+        make_namespaces(m, r, q, dir, made, err) < 0 || make_cgroups(m, r, &made->init, err) < 0)
         return -1;
     return pod_store(&r->pod, dir, err);
+}
+
+// ---- resize -----------------------------------------------------------------------------------
+
+int host_pod_resize(struct sandbox_manager *m, const struct sandbox_record *r,
+                    const struct sandbox_sizes *sizes, struct error *err)
+{
+    if (owns_cgroup(r) && sizes->beyond)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "%s: not for a pod as a whole; set it for its containers", sizes->beyond);
+    return set_limits(m, r, sizes, err);
 }
 
 // ---- check ------------------------------------------------------------------------------------

@@ -80,6 +80,8 @@ static bool fill_json(json_object *o, const struct sandbox_record *r)
            add_string(o, "runtime_type", r->runtime_type) &&
            (!r->labels || add(o, "labels", json_object_get(r->labels))) &&
            (!r->annotations || add(o, "annotations", json_object_get(r->annotations))) &&
+           add(o, "resources", resources_to_json(&r->sizes.resources)) &&
+           add(o, "overhead", resources_to_json(&r->sizes.overhead)) &&
            add_int(o, "init_pid", r->init.pid) &&
            add_int(o, "init_start_time", (int64_t)r->init.start_time) &&
            add(o, "undo", undo_to_json(&r->undo));
@@ -163,6 +165,16 @@ static int get_state(json_object *o, enum sandbox_state *ret, struct error *err)
     return error_set(err, STATUS_INVALID_ARGUMENT, "state: unknown state \"%s\"", name);
 }
 
+// Absent in the records of older versions.
+static int get_resources(json_object *o, const char *key, struct sandbox_resources *ret,
+                         struct error *err)
+{
+    json_object *value = NULL;
+    if (json_get_object(o, key, &value, err) < 0)
+        return -1;
+    return resources_from_json(ret, value, key, err);
+}
+
 static int fill(struct sandbox_record *r, json_object *o, const char *dir, const char *id,
                 struct error *err)
 {
@@ -178,6 +190,8 @@ static int fill(struct sandbox_record *r, json_object *o, const char *dir, const
         get_string_copy(o, "runtime_type", &r->runtime_type, err) < 0 ||
         get_string_map(o, "labels", &r->labels, err) < 0 ||
         get_string_map(o, "annotations", &r->annotations, err) < 0 ||
+        get_resources(o, "resources", &r->sizes.resources, err) < 0 ||
+        get_resources(o, "overhead", &r->sizes.overhead, err) < 0 ||
         json_get_int(o, "init_pid", &init_pid, err) < 0 ||
         json_get_int(o, "init_start_time", &init_start, err) < 0 ||
         json_get_array(o, "undo", &undo, err) < 0)

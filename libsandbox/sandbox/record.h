@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "oci/pod.h"
+#include "sandbox/sizes.h"
 #include "sandbox/undo.h"
 
 #define RECORD_FILE    "sandbox.json"
@@ -46,6 +47,7 @@ struct sandbox_record {
     char *runtime_type;   // as containerd said it
     json_object *labels;  // string to string
     json_object *annotations;
+    struct sandbox_sizes sizes;
     struct process_id init; // pid 0: none
     struct pod pod;         // what the task server gets to know
     struct undo undo;

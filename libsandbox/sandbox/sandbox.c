@@ -33,6 +33,7 @@
 #include "base/file.h"
 #include "base/ident.h"
 #include "base/log.h"
+#include "linux/cgroup.h"
 #include "linux/namespace.h"
 #include "sandbox/answers.h"
 #include "sandbox/task_peer.h"
@@ -136,6 +137,7 @@ static void unwatch_init(struct sandbox *s)
 static void forget(struct sandbox *s)
 {
     struct sandbox_manager *m = s->manager;
+    sandbox_resize_abandon(s);
     unwatch_init(s);
     map_remove(m->sandboxes, s->record.id);
     record_done(&s->record);
@@ -698,6 +700,7 @@ int sandbox_manager_init(struct sandbox_manager *m, struct ev_loop *loop, struct
 {
     *m = (struct sandbox_manager){
         .loop = loop, .reaper = reaper, .ops = ops, .config = config, .tasks = tasks};
+    m->cgroups = cgroup_host_open();
     m->sandboxes = map_new();
     if (!m->sandboxes || asprintf(&m->sandboxes_dir, "%s/sandboxes", config->dir) < 0) {
         m->sandboxes_dir = NULL;
@@ -735,6 +738,7 @@ void sandbox_manager_done(struct sandbox_manager *m)
     if (m->sandboxes)
         map_each(m->sandboxes, drop_one, NULL);
     m->sandboxes = map_free(m->sandboxes);
+    m->cgroups = cgroup_host_free(m->cgroups);
     free(m->sandboxes_dir);
     m->sandboxes_dir = NULL;
 }

@@ -61,6 +61,10 @@ struct sandbox_ops {
     // After a restart: is everything that a READY or CREATED sandbox needs still there? Returns 0,
     // or -1 with what is missing.
     int (*check)(struct sandbox_manager *m, const struct sandbox_record *record, struct error *err);
+    // Gives a CREATED or READY sandbox another size: all of it or nothing. Runs in a process of its
+    // own and may block. NULL: a size is only remembered. Returns 0 or -1.
+    int (*resize)(struct sandbox_manager *m, const struct sandbox_record *record,
+                  const struct sandbox_sizes *sizes, struct error *err);
 };
 
 // Configuration of a daemon; strings outlive the manager.
@@ -102,6 +106,7 @@ struct sandbox {
     time_t since;                          // CLOCK_BOOTTIME when this process got to know it
     struct job *job;                       // the one job at work
     const struct sandbox_request *request; // only while Create forks its job
+    struct sandbox_resizing *resizing;     // NULL: nobody does (resize.c)
     struct rpc_call *creating;             // the Create call, until it is answered or cancelled
     struct error failure;                  // why Create failed
     bool end_asked;                        // Create's caller gave up, or a Stop came meanwhile
@@ -118,6 +123,7 @@ struct sandbox_manager {
     const struct sandbox_ops *ops;
     const struct sandbox_config *config;
     struct task_peer *tasks;
+    struct cgroup_host *cgroups; // NULL: this host has none
     char *sandboxes_dir;
     struct map *sandboxes; // id -> struct sandbox
     struct stage_histograms timings[SANDBOX_TIMING_MAX_];
@@ -160,6 +166,10 @@ void sandbox_wait(struct sandbox *s, struct rpc_call *call);
 // Stops it (idempotent) and then, if `remove`, forgets it. A caller that gives up changes nothing
 // of that.
 void sandbox_stop(struct sandbox *s, struct rpc_call *call, bool remove);
+// Gives it another size; INVALID_ARGUMENT or FAILED_PRECONDITION change nothing.
+void sandbox_resize(struct sandbox *s, struct rpc_call *call, const struct sandbox_sizes *sizes);
+// The sandbox is forgotten: ends what sandbox_resize has begun.
+void sandbox_resize_abandon(struct sandbox *s);
 // May it be started? FAILED_PRECONDITION in every state but CREATED. Returns 0 or -1.
 int sandbox_startable(const struct sandbox *s, struct error *err);
 // Marks a created sandbox as running. Errors as above. Returns 0 or -1.

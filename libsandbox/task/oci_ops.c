@@ -21,6 +21,7 @@
 #include "base/ident.h"
 #include "base/log.h"
 #include "event/command.h"
+#include "linux/cgroup_limits.h"
 #include "oci/spec.h"
 #include "task/oci_internal.h"
 #include "task/stats.h"
@@ -537,8 +538,33 @@ static void oci_stats(struct task *t, struct task_stats_done done)
 
 // ---- update, pause, resume ------------------------------------------------------------------
 
+// Less memory than the container uses: version 1 refuses that after a while with words of its own,
+// version 2 kills. The resources were parsed before, so what is odd in them is the runtime's to
+// say.
+static int check_memory(const struct task *t, const void *resources, size_t len, struct error *err)
+{
+    struct error ignored = {0};
+    json_object *memory = NULL;
+    int64_t limit = 0;
+    _cleanup_json_ json_object *o = json_parse(resources, len, "resources", &ignored);
+    if (!o || json_get_object(o, "memory", &memory, &ignored) < 0 || !memory ||
+        json_get_int(memory, "limit", &limit, &ignored) < 0 || limit <= 0 || !t->cgroup)
+        return 0;
+    uint64_t used = cgroup_memory_in_use(t->server->cgroups, t->cgroup);
+    if (used <= (uint64_t)limit)
+        return 0;
+    return error_set(err, STATUS_FAILED_PRECONDITION,
+                     "resources.memory.limit: %lld bytes are less than container %s uses (%llu)",
+                     (long long)limit, t->id, (unsigned long long)used);
+}
+
 static void oci_update(struct task *t, const void *resources, size_t len, struct task_done done)
 {
+    struct error err = {0};
+    if (check_memory(t, resources, len, &err) < 0) {
+        done.fn(done.arg, &err);
+        return;
+    }
     struct oci_run *run = run_new(t, &t->init, "update", done);
     if (!run)
         return;

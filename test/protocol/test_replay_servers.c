@@ -308,7 +308,8 @@ static int replay_plan(struct sandbox_manager *m, struct sandbox_record *record,
     return 0;
 }
 
-static const struct sandbox_ops replay_ops = {"replay", replay_plan, rig_make_work, rig_check};
+static const struct sandbox_ops replay_ops = {
+    .name = "replay", .plan = replay_plan, .make = rig_make_work, .check = rig_check};
 
 static void controller_check(struct controller_replay *c, const struct request *q,
                              struct call *call)

@@ -56,7 +56,8 @@ struct rig {
     enum status plan_fails;
     enum rig_make make;
     bool with_init;
-    enum status check_fails;
+    enum status check_fails, resize_fails;
+    bool resize_hangs;
     // The task server.
     struct ttrpc_server *server;
     struct rpc_method pods_methods[3];
@@ -244,7 +245,29 @@ static inline int rig_check(struct sandbox_manager *m, const struct sandbox_reco
     return r->check_fails ? error_set(err, r->check_fails, "something is missing") : 0;
 }
 
-static const struct sandbox_ops rig_ops = {"test", rig_plan, rig_make_work, rig_check};
+// Leaves the memory limit in the file "resized" of the state directory.
+static inline int rig_resize(struct sandbox_manager *m, const struct sandbox_record *record,
+                             const struct sandbox_sizes *sizes, struct error *err)
+{
+    const struct rig *r = (const struct rig *)(const void *)m;
+    char path[PATH_MAX], text[32];
+    (void)record;
+    while (r->resize_hangs && access(r->go, F_OK) < 0)
+        usleep(1000);
+    if (r->resize_fails)
+        return error_set(err, r->resize_fails, "no such size");
+    (void)path_format(path, sizeof path, "%s/resized", r->dir);
+    (void)path_format(text, sizeof text, "%lld", (long long)sizes->resources.memory_limit_in_bytes);
+    return file_write_atomic_at(AT_FDCWD, path, text, strlen(text), 0600) < 0 ? -1 : 0;
+}
+
+static const struct sandbox_ops rig_ops = {
+    .name = "test",
+    .plan = rig_plan,
+    .make = rig_make_work,
+    .check = rig_check,
+    .resize = rig_resize,
+};
 
 // Lets a make that hangs go on.
 static inline void rig_go(struct rig *r)

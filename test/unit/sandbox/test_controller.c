@@ -6,7 +6,13 @@
 #include "sandbox/host_pod.h"
 
 // The real plan; what it has planned is made as little as possible.
-static const struct sandbox_ops ops = {"test", host_pod_plan, rig_make_work, rig_check};
+static const struct sandbox_ops ops = {
+    .name = "test",
+    .plan = host_pod_plan,
+    .make = rig_make_work,
+    .check = rig_check,
+    .resize = host_pod_resize,
+};
 
 static struct rig *controller_rig(void)
 {

@@ -816,3 +816,106 @@ Test(sandbox, metrics_tell_states_parked_calls_and_stages)
                  1);
     rig_free(r);
 }
+
+// ---- sizes --------------------------------------------------------------------------------------
+
+static struct call *ask_update(struct rig *r, const char *id, const char *json)
+{
+    Sandbox__ControllerUpdateRequest u = SANDBOX__CONTROLLER_UPDATE_REQUEST__INIT;
+    Types__Sandbox sandbox = TYPES__SANDBOX__INIT;
+    Types__AnyEntry entry = TYPES__ANY_ENTRY__INIT, *entries[] = {&entry};
+    Google__Any value = GOOGLE__ANY__INIT;
+    char *fields[] = {(char *)"extensions"};
+    u.sandbox_id = (char *)id;
+    u.fields = fields;
+    u.n_fields = 1;
+    u.sandbox = &sandbox;
+    sandbox.extensions = entries;
+    sandbox.n_extensions = 1;
+    entry.key = (char *)"updated-resources";
+    entry.value = &value;
+    value.type_url = (char *)ANY_UPDATED_RESOURCES;
+    value.value = (ProtobufCBinaryData){strlen(json), (uint8_t *)json};
+    return ask_with(r, "Update", &u.base);
+}
+
+#define MEMORY(n) "{\"Overhead\":null,\"Resources\":{\"memory_limit_in_bytes\":" #n "}}"
+
+static int64_t journaled_memory(struct rig *r, const char *id)
+{
+    struct sandbox_record record;
+    struct error err = {0};
+    cr_assert_eq(record_load(&record, rig_path(r, "sandboxes/%s", id), id, &err), 0, "%s",
+                 err.text);
+    int64_t n = record.sizes.resources.memory_limit_in_bytes;
+    record_done(&record);
+    return n;
+}
+
+Test(sandbox, a_new_size_is_made_journaled_and_kept_over_a_kill)
+{
+    struct rig *r = rig_new();
+    create_ok(r, "a");
+    expect_status(r, ask_update(r, "a", MEMORY(4096)), STATUS_OK);
+    cr_expect(rig_exists(r, "resized"));
+    cr_expect_eq(journaled_memory(r, "a"), 4096);
+    rig_daemon_down(r);
+    rig_daemon_up(r);
+    cr_expect_eq(rig_find(r, "a")->record.sizes.resources.memory_limit_in_bytes, 4096);
+    rig_free(r);
+}
+
+Test(sandbox, a_size_that_cannot_be_made_changes_nothing)
+{
+    struct rig *r = rig_new();
+    create_ok(r, "a");
+    expect_status(r, ask_update(r, "a", MEMORY(4096)), STATUS_OK);
+    r->resize_fails = STATUS_FAILED_PRECONDITION;
+    const char *text =
+        expect_status(r, ask_update(r, "a", MEMORY(8192)), STATUS_FAILED_PRECONDITION);
+    cr_expect(strstr(text, "no such size"), "%s", text);
+    cr_expect_eq(journaled_memory(r, "a"), 4096);
+    cr_expect_eq(rig_find(r, "a")->record.sizes.resources.memory_limit_in_bytes, 4096);
+    expect_status(r, ask_update(r, "a", MEMORY(-5)), STATUS_INVALID_ARGUMENT);
+    cr_expect_eq(journaled_memory(r, "a"), 4096);
+    rig_free(r);
+}
+
+Test(sandbox, one_size_at_a_time_and_only_of_the_living)
+{
+    struct rig *r = rig_new();
+    create_ok(r, "a");
+    r->resize_hangs = true;
+    struct call *first = ask_update(r, "a", MEMORY(4096));
+    expect_status(r, ask_update(r, "a", MEMORY(8192)), STATUS_UNAVAILABLE);
+    rig_go(r);
+    expect_status(r, first, STATUS_OK);
+    expect(r, "Stop", "a", STATUS_OK);
+    expect_status(r, ask_update(r, "a", MEMORY(8192)), STATUS_FAILED_PRECONDITION);
+    expect_status(r, ask_update(r, "none", MEMORY(8192)), STATUS_NOT_FOUND);
+    rig_free(r);
+}
+
+Test(sandbox, a_removal_does_not_wait_for_a_new_size)
+{
+    struct rig *r = rig_new();
+    create_ok(r, "a");
+    r->resize_hangs = true;
+    struct call *resize = ask_update(r, "a", MEMORY(4096));
+    expect(r, "Shutdown", "a", STATUS_OK);
+    expect_status(r, resize, STATUS_UNAVAILABLE);
+    cr_expect(!rig_find(r, "a"));
+    rig_free(r);
+}
+
+Test(sandbox, an_end_of_the_daemon_does_not_wait_for_a_new_size)
+{
+    struct rig *r = rig_new();
+    create_ok(r, "a");
+    r->resize_hangs = true;
+    struct call *resize = ask_update(r, "a", MEMORY(4096));
+    rig_daemon_down(r);
+    expect_status(r, resize, STATUS_UNAVAILABLE);
+    rig_daemon_up(r);
+    rig_free(r);
+}
