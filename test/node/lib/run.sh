@@ -6,8 +6,8 @@
 
 usage_run() {
     cat >&2 <<'TEXT'
-usage: node run [--install DIR] [--containerd 2.3.4|2.1] [--bind HOST:INSIDE[:ro]]... [--env K=V]...
-                [--out DIR] [--] CMD [ARG...]
+usage: node run [--kernel host|uml] [--time-limit SECONDS] [--install DIR] [--containerd 2.3.4|2.1]
+                [--bind HOST:INSIDE[:ro]]... [--env K=V]... [--out DIR] [--] CMD [ARG...]
 TEXT
     exit 2
 }
@@ -163,15 +163,17 @@ kill_node() {
 } 2>/dev/null
 
 run() {
-    local install='' version=2.3.4 binds=() env=() cmd=()
+    local install='' version=2.3.4 kernel=host limit=3600 binds=() env=() cmd=()
     local checkout lower id run_dir disk path pid rc=0 signal='' fd lock name at mode cgroup_hierarchies
     while (($#)); do
         case $1 in
-        --install | --containerd | --bind | --env | --out)
+        --install | --containerd | --kernel | --time-limit | --bind | --env | --out)
             (($# >= 2)) || usage_run
             case $1 in
             --install) install=$(readlink -f -- "$2") ;;
             --containerd) version=$2 ;;
+            --kernel) kernel=$2 ;;
+            --time-limit) limit=$2 ;;
             --bind)
                 IFS=: read -r name at mode <<<"$2"
                 [[ -e $name && $at == /* && ($mode == '' || $mode == ro || $mode == rw) ]] ||
@@ -199,6 +201,9 @@ run() {
     done
     (($#)) || usage_run
     cmd=("$@")
+    [[ $kernel == host || $kernel == uml ]] || die "--kernel $kernel: there are host and uml"
+    [[ $limit =~ ^[1-9][0-9]{0,5}$ ]] || die "--time-limit $limit: want seconds"
+    [[ $kernel == host ]] || cmd=(/src/test/node/lib/uml-boot "$limit" "${cmd[@]}")
     need_root run
     [[ -z $install ]] || check_install "$install"
     path=/opt/cri-tools/bin:/src/test/node/inside:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -207,7 +212,7 @@ run() {
     2.1) ;;
     *) die "--containerd $version: there are 2.3.4 and 2.1" ;;
     esac
-    env=("PATH=$path" HOME=/root LANG=C.UTF-8 "TERM=${TERM:-dumb}" "KUASAR_CONTAINERD=$version" "${env[@]}")
+    env=("PATH=$path" HOME=/root LANG=C.UTF-8 "TERM=${TERM:-dumb}" "KUASAR_CONTAINERD=$version" "KUASAR_KERNEL=$kernel" "${env[@]}")
     checkout=$(readlink -f -- "$NODE_DIR/../..")
     lower=$(build_root)
 
