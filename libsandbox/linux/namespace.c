@@ -2,7 +2,9 @@
 //
 //   caller (a forked job)          maker                          init (shared pid namespace only)
 //   ---------------------          -----                          ------
-//   checks the plan, starts   -->  joins net, unshares ipc, uts
+//   finds or makes the user
+//   namespace, starts         -->  joins user and net, unshares
+//                                  ipc, uts (owned by user)
 //                                  sets hostname, writes sysctls
 //                                  unshares pid, forks         --> empty root, no capabilities
 //                             <--  "made", pid of init         <-- "prepared"
@@ -13,8 +15,10 @@
 //   ends the maker                                                 lives on, reparented
 //
 // The caller never changes its own namespaces: whoever pins must be privileged in the user
-// namespace that owns the host's mounts, and a maker that joins a pod's user namespace before it
-// unshares the others is not. A user namespace is one more step at the beginning of maker_run.
+// namespace that owns the host's mounts, and a maker that has joined a pod's user namespace is not.
+// It joins that one first, because a namespace belongs to the users of the one who makes it, and
+// the kernel lets a container mount mqueue and proc only if the namespaces behind them belong to
+// its own.
 //
 // Everything is pinned from a descriptor that was checked to be a namespace of the right kind and
 // not the host's, so a path that changes its meaning in between cannot slip in another one.
@@ -28,6 +32,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <linux/nsfs.h>
 #include <sched.h>
@@ -45,6 +50,7 @@
 #include "base/file.h"
 #include "linux/mount.h"
 #include "linux/namespace_internal.h"
+#include "linux/userns.h"
 
 // "/proc/<pid>/ns/<kind>", "/proc/self/fd/<fd>"
 #define PROC_PATH_MAX 64
@@ -281,9 +287,10 @@ struct made {
 
 struct maker {
     const struct namespace_plan *plan;
-    int netns;     // -1: the host's
-    int sock;      // to the caller
-    int init_sock; // the init's end; -1 without an init
+    int userns, netns; // -1: the host's
+    int sock;          // to the caller
+    int init_sock;     // the init's end; -1 without an init
+    int program;       // the init's; -1 without an init
 };
 
 static bool is_set(const char *s)
@@ -302,9 +309,31 @@ static int hostname_set(const char *name, struct error *err)
     return 0;
 }
 
+// Dies with its parent, also when that has died already.
+static void die_with(pid_t parent)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (parent != 0 && getppid() != parent)
+        _exit(1);
+}
+
+// Becomes root of the pod's users. What was granted by the host's users is gone afterwards.
+static int users_join(int userns, struct error *err)
+{
+    pid_t parent = getppid();
+    if (setns(userns, CLONE_NEWUSER) < 0)
+        return error_errno(err, errno, "joining the pod's user namespace");
+    if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+        return error_errno(err, errno, "becoming root of the pod's user namespace");
+    die_with(parent); // the kernel forgets this when ids change
+    return 0;
+}
+
 static int maker_enter(const struct maker *m, struct error *err)
 {
     const struct namespace_plan *plan = m->plan;
+    if (m->userns >= 0 && users_join(m->userns, err) < 0)
+        return -1;
     if (m->netns >= 0 && setns(m->netns, CLONE_NEWNET) < 0)
         return error_errno(err, errno, "joining network namespace \"%.300s\"", plan->netns);
     int flags = (plan->ipc ? CLONE_NEWIPC : 0) | (plan->uts ? CLONE_NEWUTS : 0);
@@ -316,14 +345,6 @@ static int maker_enter(const struct maker *m, struct error *err)
         if (namespace_sysctl_write(&plan->sysctls[i], err) < 0)
             return -1;
     return 0;
-}
-
-// Dies with its parent, also when that has died already.
-static void die_with(pid_t parent)
-{
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    if (parent != 0 && getppid() != parent)
-        _exit(1);
 }
 
 static pid_t maker_start_init(struct maker *m, struct error *err)
@@ -340,11 +361,25 @@ static pid_t maker_start_init(struct maker *m, struct error *err)
     // The maker is outside of this pid namespace, so getppid tells nothing. The maker's end shows
     // as end of file on the socket in the worst case.
     die_with(0);
-    const struct namespace_init init = {.path = m->plan->init_path,
+    const struct namespace_init init = {.program = m->program,
+                                        .path = m->plan->init_path,
                                         .name = m->plan->init_name,
-                                        .dir = m->plan->dir,
                                         .sock = m->init_sock};
     namespace_init_main(&init);
+}
+
+static int maker_work(struct maker *m, struct made *made)
+{
+    // Before the users are joined: only the host's may look at the host's mounts.
+    if (m->plan->pid) {
+        m->program = namespace_init_open(m->plan->init_path, &made->err);
+        if (m->program < 0)
+            return -1;
+    }
+    if (maker_enter(m, &made->err) < 0)
+        return -1;
+    made->init = m->plan->pid ? maker_start_init(m, &made->err) : 0;
+    return made->init < 0 ? -1 : 0;
 }
 
 // Does the work, tells, and holds the namespaces until the caller closes its end.
@@ -352,10 +387,8 @@ static _Noreturn void maker_run(struct maker *m, pid_t caller)
 {
     die_with(caller);
     struct made made = {0};
-    if (maker_enter(m, &made.err) == 0 && m->plan->pid) {
-        pid_t init = maker_start_init(m, &made.err);
-        made.init = init > 0 ? init : 0;
-    }
+    if (maker_work(m, &made) < 0)
+        made.init = 0;
     if (write(m->sock, &made, sizeof(made)) != (ssize_t)sizeof(made))
         _exit(1);
     char end;
@@ -369,7 +402,7 @@ static _Noreturn void maker_run(struct maker *m, pid_t caller)
 struct run {
     const struct namespace_plan *plan;
     struct pins pins;
-    int netns;
+    int userns, netns;
     int sock, init_sock; // to maker and init
     pid_t maker;
     struct process_id init;
@@ -381,6 +414,8 @@ static int plan_check(const struct namespace_plan *plan, struct error *err)
         return error_set(err, STATUS_INTERNAL, "namespace plan without a directory");
     if (plan->pid && (!is_set(plan->init_path) || !is_set(plan->init_name)))
         return error_set(err, STATUS_INTERNAL, "pid namespace without an init program");
+    if (plan->users && (!id_map_valid(&plan->users->uid) || !id_map_valid(&plan->users->gid)))
+        return error_set(err, STATUS_INTERNAL, "user namespace without mappings");
     for (size_t i = 0; i < plan->n_sysctls; i++)
         if (namespace_sysctl_check(plan->sysctls[i].name, is_set(plan->netns), plan->ipc, err) < 0)
             return -1;
@@ -415,8 +450,12 @@ static int maker_fork(struct run *run, struct error *err)
         close(pair[0]); // else nobody would ever see the end of file
         if (init_pair[0] >= 0)
             close(init_pair[0]);
-        struct maker maker = {
-            .plan = run->plan, .netns = run->netns, .sock = pair[1], .init_sock = init_pair[1]};
+        struct maker maker = {.plan = run->plan,
+                              .userns = run->userns,
+                              .netns = run->netns,
+                              .sock = pair[1],
+                              .init_sock = init_pair[1],
+                              .program = -1};
         maker_run(&maker, self);
     }
     int r = run->maker < 0 ? error_errno(err, errno, "process that makes namespaces") : 0;
@@ -457,6 +496,8 @@ static int init_wait(struct run *run, bool ok_at_end, struct error *err)
 static int pin_all(struct run *run, struct error *err)
 {
     const struct namespace_plan *plan = run->plan;
+    if (run->userns >= 0 && pin_make(&run->pins, KIND_USER, run->userns, err) < 0)
+        return -1;
     if (run->netns >= 0 && pin_make(&run->pins, KIND_NET, run->netns, err) < 0)
         return -1;
     if (plan->ipc && pin_process(&run->pins, KIND_IPC, run->maker, err) < 0)
@@ -481,6 +522,38 @@ static int init_go(struct run *run, struct error *err)
     return 0;
 }
 
+// The user namespace: the one that the network was made in, else a new one.
+static int users_open(struct run *run, struct error *err)
+{
+    run->userns = run->netns >= 0 ? userns_of(run->netns, err) : userns_new(run->plan->users, err);
+    if (run->userns < 0)
+        return -1;
+    _cleanup_close_ int own = open_kind("/proc/self/ns/user", KIND_USER, err);
+    if (own < 0)
+        return -1;
+    if (is_same(own, run->userns))
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "network namespace \"%.300s\" belongs to the host's users, but the pod "
+                         "has users of its own; it must be made in the pod's user namespace",
+                         run->plan->netns);
+    return 0;
+}
+
+// With other mappings the files that are prepared for the pod would belong to nobody in it.
+static int users_check(const struct run *run, struct error *err)
+{
+    struct id_maps maps;
+    int r = userns_maps(run->maker, &maps);
+    if (r < 0 && r != -ERANGE)
+        return error_errno(err, r, "mappings of the pod's user namespace");
+    if (r == -ERANGE || !id_maps_equal(&maps, run->plan->users))
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "network namespace \"%.300s\" belongs to a user namespace with other id "
+                         "mappings than the pod's",
+                         run->plan->netns);
+    return 0;
+}
+
 static int run_steps(struct run *run, struct error *err)
 {
     const struct namespace_plan *plan = run->plan;
@@ -489,7 +562,11 @@ static int run_steps(struct run *run, struct error *err)
         if (run->netns < 0 || refuse_own(run->netns, KIND_NET, err) < 0)
             return -1;
     }
+    if (plan->users && users_open(run, err) < 0)
+        return -1;
     if (maker_fork(run, err) < 0 || maker_wait(run, err) < 0)
+        return -1;
+    if (plan->users && run->netns >= 0 && users_check(run, err) < 0)
         return -1;
     if (plan->pid && init_wait(run, false, err) < 0)
         return -1;
@@ -516,14 +593,19 @@ static void run_done(struct run *run, bool failed)
     close_fd(&run->sock);
     close_fd(&run->init_sock);
     close_fd(&run->netns);
+    close_fd(&run->userns);
 }
 
 int namespace_plan_run(const struct namespace_plan *plan, struct process_id *ret_init,
                        struct error *err)
 {
     struct error local = {0};
-    struct run run = {
-        .plan = plan, .pins = {.dir = plan->dir}, .netns = -1, .sock = -1, .init_sock = -1};
+    struct run run = {.plan = plan,
+                      .pins = {.dir = plan->dir},
+                      .userns = -1,
+                      .netns = -1,
+                      .sock = -1,
+                      .init_sock = -1};
     int r = plan_check(plan, &local);
     if (r == 0)
         r = run_steps(&run, &local);

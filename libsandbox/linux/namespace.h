@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "base/id_map.h"
 #include "linux/process.h"
 
 #include <stddef.h>
@@ -18,9 +19,12 @@ struct sysctl {
 // What to make. Called in a process of its own (event/job.h) with the host's namespaces, which it
 // keeps: helpers are forked from it, so it must be single-threaded and must not ignore SIGCHLD.
 struct namespace_plan {
-    const char *dir;    // pins go here as dir/ipc, dir/uts, dir/net, dir/pid (the directory exists)
+    const char *dir;    // pins go here as dir/ipc, dir/uts, dir/net, ... (the directory exists)
     bool ipc, uts, pid; // make and pin a new one
     const char *netns;  // path of the pod's network namespace, "" or NULL: host network
+    // The pod's user namespace, NULL: the host's. With netns it is there already: the one that owns
+    // netns, which must have these mappings. Without netns a new one is made.
+    const struct id_maps *users;
     const char *hostname;         // set in the new uts namespace; NULL or "" keeps
     const struct sysctl *sysctls; // applied after joining net and ipc
     size_t n_sysctls;
@@ -28,8 +32,9 @@ struct namespace_plan {
     const char *init_name; // its argv[0]
 };
 
-// Carries the plan out: joins netns and pins it, unshares and pins ipc and uts, sets hostname,
-// writes sysctls, starts the init in a new pid namespace (and in the pod's others) and pins that.
+// Carries the plan out: joins and pins the user namespace and netns, unshares and pins ipc and uts
+// (owned by the user namespace), sets hostname, writes sysctls, starts the init in a new pid
+// namespace (and in the pod's others) and pins that.
 // A pin that an earlier attempt left is replaced. On failure unmounts and removes the pins that it
 // made and kills the init; a caller that is killed before the init runs leaves no process.
 //
@@ -38,7 +43,7 @@ struct namespace_plan {
 // no_new_privs, under a system call filter, in a mount namespace of its own on an empty read-only
 // root, and in the caller's cgroups: moving it is up to who knows the pod's.
 // Errors: INVALID_ARGUMENT for what the pod asked for, FAILED_PRECONDITION if netns is the host's
-// own or the init program is unusable. Returns 0 or -1.
+// own or of other users than `users`, or the init program is unusable. Returns 0 or -1.
 int namespace_plan_run(const struct namespace_plan *plan, struct process_id *ret_init,
                        struct error *err);
 

@@ -20,10 +20,14 @@
 #define PROGRAM_FD 3
 #define SOCK_FD    4
 
-// A private, read-only view of the program: through /proc/1/exe a container that shares the pid
-// namespace gets at the file itself, and must not be able to write to what every pod runs. Shares
-// its memory with all others, unlike a copy.
-static int program_open(const char *path, struct error *err)
+// Where the empty root is mounted, in the init's own mount namespace: a directory that is there on
+// every host and that users of a pod may look up.
+#define ROOT_PLACE "/proc"
+
+// Read-only because through /proc/1/exe a container that shares the pid namespace gets at the file
+// itself, and must not be able to write to what every pod runs. Shares its memory with all others,
+// unlike a copy.
+int namespace_init_open(const char *path, struct error *err)
 {
     _cleanup_close_ int fd =
         open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
@@ -60,16 +64,16 @@ static int descriptors_arrange(int null, int program, int sock)
 }
 
 // An own mount namespace with nothing in it but an empty directory that cannot be written to.
-static int root_replace(const char *dir, struct error *err)
+static int root_replace(struct error *err)
 {
     if (unshare(CLONE_NEWNS) < 0)
         return error_errno(err, errno, "mount namespace of the pod's init");
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return error_errno(err, errno, "making the init's mounts private");
-    if (mount("none", dir, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+    if (mount("none", ROOT_PLACE, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
               "size=4k,nr_inodes=1,mode=0555") < 0)
-        return error_errno(err, errno, "empty root of the pod's init on \"%.300s\"", dir);
-    if (chdir(dir) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
+        return error_errno(err, errno, "empty root of the pod's init");
+    if (chdir(ROOT_PLACE) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
         return error_errno(err, errno, "pivot_root to the empty root of the pod's init");
     // The old root now lies over the new one.
     if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
@@ -97,12 +101,9 @@ static int init_prepare(const struct namespace_init *init, int *sock, struct err
     _cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0)
         return error_errno(err, errno, "/dev/null");
-    _cleanup_close_ int program = program_open(init->path, err);
-    if (program < 0)
+    if (root_replace(err) < 0)
         return -1;
-    if (root_replace(init->dir, err) < 0)
-        return -1;
-    int r = descriptors_arrange(take_fd(&null), take_fd(&program), init->sock);
+    int r = descriptors_arrange(take_fd(&null), init->program, init->sock);
     if (r < 0)
         return error_errno(err, r, "descriptors of the pod's init");
     *sock = SOCK_FD;

@@ -13,11 +13,16 @@ int namespace_sysctl_write(const struct sysctl *s, struct error *err);
 // NOT_FOUND / INVALID_ARGUMENT.
 int namespace_open(const char *path, const char *kind, struct error *err);
 
+// Opens the program of an init: a private, read-only view of it. The caller must be privileged in
+// the host's user namespace, unlike the process that becomes the init. Returns a descriptor or -1:
+// NOT_FOUND, or FAILED_PRECONDITION if it is no executable file.
+int namespace_init_open(const char *path, struct error *err);
+
 // What the init is started with. Descriptors stay the caller's.
 struct namespace_init {
-    const char *path; // program
+    int program;      // namespace_init_open
+    const char *path; // for errors
     const char *name; // argv[0]
-    const char *dir;  // an existing directory; a new root is mounted over it, unseen from outside
     int sock;         // SOCK_SEQPACKET to the starter
 };
 

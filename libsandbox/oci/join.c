@@ -247,29 +247,30 @@ static json_object *new_bind(const char *source, const char *destination, const 
     return take_ptr(mount);
 }
 
-// In a pod with a user namespace the files, which belong to the host's root, are mounted with the
-// container's id mappings, so that they belong to its root.
-static int map_ids(json_object *mount, json_object *lin)
+static json_object *new_mappings(const struct id_map *m)
 {
-    static const char *const keys[] = {"uidMappings", "gidMappings"};
-    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-        json_object *mappings = NULL, *copy = NULL;
-        if (json_get_array(lin, keys[i], &mappings, NULL) < 0 || !mappings)
-            continue;
-        if (json_object_deep_copy(mappings, &copy, NULL) < 0 || put(mount, keys[i], copy) < 0)
-            return -1;
-    }
-    return 0;
+    _cleanup_json_ json_object *run = json_object_new_object();
+    if (!run || put(run, "containerID", json_object_new_int64(m->inside)) < 0 ||
+        put(run, "hostID", json_object_new_int64(m->outside)) < 0 ||
+        put(run, "size", json_object_new_int64(m->length)) < 0)
+        return NULL;
+    _cleanup_json_ json_object *list = json_object_new_array();
+    if (!list || append(list, take_ptr(run)) < 0)
+        return NULL;
+    return take_ptr(list);
 }
 
+// In a pod with a user namespace the files, which belong to the host's root, are mounted with the
+// pod's id mappings, so that they belong to its root.
 static int add_file(json_object *mounts, json_object *spec, const struct pod *pod,
                     const char *source, const char *destination)
 {
     if (!source || mounted_at(mounts, destination))
         return 0;
-    json_object *lin = json_object_object_get(spec, "linux");
     json_object *mount = new_bind(source, destination, oci_spec_root_readonly(spec) ? "ro" : "rw");
-    if (mount && pod->user_ns && map_ids(mount, lin) < 0) {
+    if (mount && pod->user_ns &&
+        (put(mount, "uidMappings", new_mappings(&pod->ids.uid)) < 0 ||
+         put(mount, "gidMappings", new_mappings(&pod->ids.gid)) < 0)) {
         json_object_put(mount);
         return -1;
     }

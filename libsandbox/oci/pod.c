@@ -73,6 +73,47 @@ static json_object *sub_object(json_object *obj, const char *key)
     return put(obj, key, sub) < 0 ? NULL : sub;
 }
 
+// The mappings of the user namespace: object "ids", keys "uid" and "gid", each the numbers inside,
+// outside, length.
+static const struct {
+    const char *key;
+    size_t offset;
+} id_keys[] = {
+    {"uid", offsetof(struct pod, ids.uid)},
+    {"gid", offsetof(struct pod, ids.gid)},
+};
+
+static const struct id_map *id_map_of(const struct pod *pod, size_t i)
+{
+    return (const struct id_map *)(const void *)((const char *)pod + id_keys[i].offset);
+}
+
+static json_object *id_map_to_json(const struct id_map *m)
+{
+    const uint32_t numbers[] = {m->inside, m->outside, m->length};
+    json_object *array = json_object_new_array();
+    for (size_t i = 0; array && i < ARRAY_SIZE(numbers); i++) {
+        json_object *n = json_object_new_int64(numbers[i]);
+        if (n && json_object_array_add(array, n) == 0)
+            continue;
+        json_object_put(n);
+        json_object_put(array);
+        return NULL;
+    }
+    return array;
+}
+
+static int ids_to_json(const struct pod *pod, json_object *doc)
+{
+    json_object *ids = pod->user_ns ? sub_object(doc, "ids") : NULL;
+    if (!pod->user_ns)
+        return 0;
+    for (size_t i = 0; i < ARRAY_SIZE(id_keys); i++)
+        if (!ids || put(ids, id_keys[i].key, id_map_to_json(id_map_of(pod, i))) < 0)
+            return -1;
+    return 0;
+}
+
 static int pod_to_json(const struct pod *pod, json_object *doc)
 {
     if (put(doc, "version", json_object_new_int(POD_VERSION)) < 0 ||
@@ -86,6 +127,22 @@ static int pod_to_json(const struct pod *pod, json_object *doc)
         json_object *group = sub_object(doc, fields[i].group);
         if (!group || put(group, fields[i].key, json_object_new_string(value)) < 0)
             return -1;
+    }
+    return ids_to_json(pod, doc);
+}
+
+static int ids_check(const struct pod *pod, struct error *err)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(id_keys); i++) {
+        const struct id_map *m = id_map_of(pod, i);
+        if (!pod->user_ns && m->length)
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "ids.%s: present, though the pod has no user namespace",
+                             id_keys[i].key);
+        if (pod->user_ns && !id_map_valid(m))
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "ids.%s: missing or not valid, though the pod has a user namespace",
+                             id_keys[i].key);
     }
     return 0;
 }
@@ -111,7 +168,7 @@ static int pod_check(const struct pod *pod, struct error *err)
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "namespaces.pid: present, though pid_mode is \"%s\"",
                          pid_mode_names[pod->pid_mode]);
-    return 0;
+    return ids_check(pod, err);
 }
 
 int pod_store(const struct pod *pod, const char *dir, struct error *err)
@@ -164,6 +221,37 @@ static int take_pid_mode(json_object *doc, enum pod_pid_mode *ret, struct error 
                      "pid_mode: must be \"container\", \"pod\" or \"node\"");
 }
 
+static int take_id_map(json_object *ids, const char *key, struct id_map *ret, struct error *err)
+{
+    json_object *array = NULL;
+    uint32_t *const numbers[] = {&ret->inside, &ret->outside, &ret->length};
+    if (json_get_array(ids, key, &array, err) < 0)
+        return -1;
+    if (!array)
+        return 0;
+    if (json_object_array_length(array) != ARRAY_SIZE(numbers))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: want [inside, outside, length]", key);
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+        json_object *n = json_object_array_get_idx(array, i);
+        int64_t value = json_object_get_int64(n);
+        if (!json_object_is_type(n, json_type_int) || value < 0 || value > UINT32_MAX)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: not a number of an id", key);
+        *numbers[i] = (uint32_t)value;
+    }
+    return 0;
+}
+
+static int take_ids(json_object *doc, struct id_maps *ret, struct error *err)
+{
+    json_object *ids = NULL;
+    if (json_get_object(doc, "ids", &ids, err) < 0)
+        return -1;
+    if (ids && (take_id_map(ids, "uid", &ret->uid, err) < 0 ||
+                take_id_map(ids, "gid", &ret->gid, err) < 0))
+        return error_wrap(err, "ids");
+    return 0;
+}
+
 static int pod_from_json(json_object *doc, struct pod *pod, struct error *err)
 {
     if (!json_object_is_type(doc, json_type_object))
@@ -185,6 +273,8 @@ static int pod_from_json(json_object *doc, struct pod *pod, struct error *err)
         if (group && take_string(group, fields[i].key, field_of(pod, &fields[i]), err) < 0)
             return error_wrap(err, "%s", fields[i].group);
     }
+    if (take_ids(doc, &pod->ids, err) < 0)
+        return -1;
     return pod_check(pod, err);
 }
 

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "base/id_map.h"
 
 // Name of the file in a sandbox's directory.
 #define POD_FILE "pod.json"
@@ -26,8 +27,9 @@ struct pod {
     enum pod_pid_mode pid_mode;
     // Paths of pinned namespaces. NULL: the containers stay in the host's.
     char *net_ns, *ipc_ns, *uts_ns;
-    char *pid_ns;  // only with POD_PID_POD
-    char *user_ns; // NULL: the host's
+    char *pid_ns;       // only with POD_PID_POD
+    char *user_ns;      // NULL: the host's
+    struct id_maps ids; // of user_ns; lengths 0 without
     // Host files that every container gets at /etc/hosts, /etc/hostname, /etc/resolv.conf unless
     // its spec already mounts something there; and the pod's /dev/shm, which replaces a private
     // tmpfs. shm NULL: leave what the spec has.
@@ -39,8 +41,8 @@ struct pod {
 // Frees the strings, not the struct.
 void pod_done(struct pod *pod);
 // Writes <dir>/pod.json atomically, 0600. INVALID_ARGUMENT for what pod_load would refuse: an id
-// that is none, a path that is not absolute, a pid_ns that does not go with pid_mode. Returns 0 or
-// -1.
+// that is none, a path that is not absolute, a pid_ns that does not go with pid_mode, ids that do
+// not go with user_ns. Returns 0 or -1.
 int pod_store(const struct pod *pod, const char *dir, struct error *err);
 // Reads <dir>/pod.json. NOT_FOUND if absent, FAILED_PRECONDITION for an unknown version,
 // INVALID_ARGUMENT for broken contents. Returns 0 or -1; *pod is untouched on failure.

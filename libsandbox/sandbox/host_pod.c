@@ -1,10 +1,12 @@
 // A pod on the host, without a process where that is possible.
 //
 // plan() decides from the request alone and writes down what must be undone; make() does it, in a
-// process of its own, in this order: files, shared memory, namespaces (network joined first, so
-// that sysctls and the init see it), the pod's cgroup. containerd gives us the network namespace by
-// path; we pin it under our own name, because containers may be started while containerd's name is
-// being removed, and because the task server then needs no path of containerd's.
+// process of its own, in this order: files, shared memory, namespaces (users and network joined
+// first, so that the others belong to them and sysctls and the init see them), the pod's cgroup.
+// containerd gives us the network namespace by path; we pin it under our own name, because
+// containers may be started while containerd's name is being removed, and because the task server
+// then needs no path of containerd's. A pod with users of its own has its network namespace made in
+// its user namespace by containerd, and nothing else of that is handed on: we pin the owner.
 //
 // What CRI leaves to the sandboxer (no /etc files, no /dev/shm, no sysctls, no cgroup before the
 // first container) is listed in containerd internal/cri/server/sandbox_run.go and podsandbox/;
@@ -30,6 +32,8 @@
 #define DNS_WORD_MAX  1024
 // Longest file of /etc: more than a full resolv.conf.
 #define ETC_FILE_MAX (1024 * 1024)
+// Where a request says whose users the pod has.
+#define USERNS_FIELD "linux.security_context.namespace_options.userns_options"
 // Size of the pod's /dev/shm (containerd: defaultShmSize).
 #define SHM_SIZE "67108864"
 
@@ -64,11 +68,52 @@ static int read_modes(const struct sandbox_request *q, struct modes *m, struct e
         m->pid != CRI__NAMESPACE_MODE__NODE)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s.pid: want POD, CONTAINER or NODE",
                          field);
-    if (o && o->userns_options && o->userns_options->mode != CRI__NAMESPACE_MODE__NODE)
+    return 0;
+}
+
+static int read_mapping(const char *field, Cri__IDMapping *const *list, size_t n,
+                        struct id_map *ret, struct error *err)
+{
+    if (n != 1)
         return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "%s.userns_options: this handler has no user namespaces; set hostUsers: "
-                         "true or use another RuntimeClass",
-                         field);
+                         USERNS_FIELD ".%s: %zu mappings, want exactly one", field, n);
+    const struct id_map m = {list[0]->container_id, list[0]->host_id, list[0]->length};
+    // Without a root a container could not even be set up.
+    if (m.inside != 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         USERNS_FIELD ".%s: container_id is %u, want 0: the pod must have a root",
+                         field, m.inside);
+    if (!id_map_valid(&m))
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         USERNS_FIELD ".%s: %u ids from host_id %u on: want at least one, and none "
+                                      "beyond 4294967294",
+                         field, m.length, m.outside);
+    *ret = m;
+    return 0;
+}
+
+// The pod's users; lengths 0: the host's. (containerd checks less before it calls, and nothing of a
+// pod on the host's network.)
+static int read_users(const struct sandbox_request *q, struct id_maps *ret, struct error *err)
+{
+    const Cri__LinuxSandboxSecurityContext *sc = security(q->config);
+    const Cri__NamespaceOption *o = sc ? sc->namespace_options : NULL;
+    const Cri__UserNamespace *u = o ? o->userns_options : NULL;
+    *ret = (struct id_maps){0};
+    if (!u)
+        return 0;
+    if (u->mode == CRI__NAMESPACE_MODE__NODE) {
+        if (u->n_uids || u->n_gids)
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             USERNS_FIELD ": mode NODE with id mappings; leave them out, or say "
+                                          "POD");
+        return 0;
+    }
+    if (u->mode != CRI__NAMESPACE_MODE__POD)
+        return error_set(err, STATUS_INVALID_ARGUMENT, USERNS_FIELD ".mode: want POD or NODE");
+    if (read_mapping("uids", u->uids, u->n_uids, &ret->uid, err) < 0 ||
+        read_mapping("gids", u->gids, u->n_gids, &ret->gid, err) < 0)
+        return -1;
     return 0;
 }
 
@@ -169,6 +214,7 @@ static int plan_pod(struct pod *pod, const char *dir, const struct sandbox_reque
                      sub_path(&pod->uts_ns, dir, "ns/uts", err) < 0)) ||
         (own_ipc && sub_path(&pod->ipc_ns, dir, "ns/ipc", err) < 0) ||
         (pod->pid_mode == POD_PID_POD && sub_path(&pod->pid_ns, dir, "ns/pid", err) < 0) ||
+        (pod->ids.uid.length && sub_path(&pod->user_ns, dir, "ns/user", err) < 0) ||
         sub_path(&pod->hosts, dir, "etc/hosts", err) < 0 ||
         sub_path(&pod->hostname, dir, "etc/hostname", err) < 0 ||
         sub_path(&pod->resolv_conf, dir, "etc/resolv.conf", err) < 0)
@@ -222,8 +268,8 @@ int host_pod_plan(struct sandbox_manager *m, struct sandbox_record *r,
                   const struct sandbox_request *q, struct error *err)
 {
     struct modes modes;
-    if (read_modes(q, &modes, err) < 0 || check_network(q, &modes, err) < 0 ||
-        check_config(q->config, &modes, err) < 0 ||
+    if (read_modes(q, &modes, err) < 0 || read_users(q, &r->pod.ids, err) < 0 ||
+        check_network(q, &modes, err) < 0 || check_config(q->config, &modes, err) < 0 ||
         sizes_from_config(&r->sizes, q->config, err) < 0)
         return -1;
     char dir[PATH_MAX];
@@ -236,6 +282,7 @@ int host_pod_plan(struct sandbox_manager *m, struct sandbox_record *r,
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
     // Newest first: the processes go, then the mounts that they used.
     if (undo_push_path(&r->undo, UNDO_UNMOUNT, dir) < 0 ||
+        (r->pod.user_ns && undo_push_path(&r->undo, UNDO_MEMBERS, r->pod.user_ns) < 0) ||
         (r->pod.ipc_ns && undo_push_path(&r->undo, UNDO_MEMBERS, r->pod.ipc_ns) < 0) ||
         (r->pod.uts_ns && undo_push_path(&r->undo, UNDO_MEMBERS, r->pod.uts_ns) < 0) ||
         (r->pod.pid_ns && undo_push_path(&r->undo, UNDO_MEMBERS, r->pod.pid_ns) < 0))
@@ -343,6 +390,7 @@ static bool given(const Cri__PodSandboxConfig *config, const char *name)
 }
 
 // The pod's sysctls and, in a network of its own, containerd's defaults that the pod does not set.
+// (Users of the pod's own do not get the range of groups: most of it is not mapped to anybody.)
 static size_t collect_sysctls(const struct sandbox_manager *m, const struct sandbox_record *r,
                               const Cri__PodSandboxConfig *config,
                               struct sysctl out[SYSCTLS_MAX + 2])
@@ -352,7 +400,7 @@ static size_t collect_sysctls(const struct sandbox_manager *m, const struct sand
     size_t n = 0;
     if (r->pod.net_ns && m->config->unprivileged_ports && !given(config, ports))
         out[n++] = (struct sysctl){ports, "0"};
-    if (r->pod.net_ns && m->config->unprivileged_icmp && !given(config, ping))
+    if (r->pod.net_ns && !r->pod.user_ns && m->config->unprivileged_icmp && !given(config, ping))
         out[n++] = (struct sysctl){ping, "0 2147483647"};
     for (size_t i = 0; config && config->linux_ && i < config->linux_->n_sysctls; i++)
         out[n++] =
@@ -374,6 +422,7 @@ static int make_namespaces(struct sandbox_manager *m, const struct sandbox_recor
         .uts = r->pod.uts_ns != NULL,
         .pid = r->pod.pid_ns != NULL,
         .netns = q->netns,
+        .users = r->pod.user_ns ? &r->pod.ids : NULL,
         .hostname = r->hostname,
         .sysctls = sysctls,
         .n_sysctls = collect_sysctls(m, r, q->config, sysctls),
@@ -448,7 +497,7 @@ int host_pod_check(struct sandbox_manager *m, const struct sandbox_record *r, st
 {
     (void)m;
     if (check_pin(r->pod.net_ns, "net", err) < 0 || check_pin(r->pod.ipc_ns, "ipc", err) < 0 ||
-        check_pin(r->pod.uts_ns, "uts", err) < 0)
+        check_pin(r->pod.uts_ns, "uts", err) < 0 || check_pin(r->pod.user_ns, "user", err) < 0)
         return -1;
     if (r->pod.pid_ns && !process_alive(&r->init))
         return error_set(err, STATUS_FAILED_PRECONDITION,

@@ -19,7 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     if (!ident_valid(pod.id) || (pod.pid_ns != NULL) != (pod.pid_mode == POD_PID_POD) ||
-        (pod.hosts && pod.hosts[0] != '/'))
+        (pod.hosts && pod.hosts[0] != '/') || (pod.user_ns != NULL) != id_map_valid(&pod.ids.uid) ||
+        (pod.user_ns != NULL) != id_map_valid(&pod.ids.gid))
         abort();
     pod_done(&pod);
     return 0;

@@ -5,6 +5,7 @@
 
 #include "linux/mount.h"
 #include "linux/namespace.h"
+#include "linux/userns.h"
 
 #define INIT TEST_BINARY_DIR "/runc-sandboxer/init/pod-init"
 
@@ -85,8 +86,8 @@ static int inside(const char *pin, int (*fn)(void))
 static void nothing_left(void)
 {
     static const char *const pins[] = {"/mnt/pod/ipc", "/mnt/pod/uts", "/mnt/pod/net",
-                                       "/mnt/pod/pid"};
-    for (size_t i = 0; i < 4; i++) {
+                                       "/mnt/pod/pid", "/mnt/pod/user"};
+    for (size_t i = 0; i < 5; i++) {
         cr_assert_eq(mount_is_mounted(pins[i]), 0, "%s", pins[i]);
         cr_assert_eq(access(pins[i], F_OK), -1, "%s", pins[i]);
     }
@@ -266,6 +267,192 @@ Test(namespace, check_tells_the_kinds_apart)
     cr_assert_eq(namespace_check("/proc/self/ns/mnt", "mnt", &err), -1);
 }
 
+// ---- users -------------------------------------------------------------------------------------
+
+static const struct id_maps users = {{0, 100000, 65536}, {0, 200000, 1000}};
+
+static ino_t owner_of(const char *path)
+{
+    struct error err = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    cr_assert_geq(fd, 0, "%s: %s", path, strerror(errno));
+    int owner = userns_of(fd, &err);
+    cr_assert_geq(owner, 0, "%s", err.text);
+    struct stat st;
+    cr_assert_eq(fstat(owner, &st), 0);
+    close(owner);
+    close(fd);
+    return st.st_ino;
+}
+
+// A network namespace in a user namespace of its own, bound to /mnt/netns, as containerd makes it.
+static void make_user_netns(const struct id_maps *maps)
+{
+    struct error err = {0};
+    int user = userns_new(maps, &err), pair[2];
+    cr_assert_geq(user, 0, "%s", err.text);
+    cr_assert_eq(pipe2(pair, O_CLOEXEC), 0);
+    support_write("/mnt/netns", "");
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (setns(user, CLONE_NEWUSER) < 0 || unshare(CLONE_NEWNET) < 0)
+            _exit(1);
+        (void)!write(pair[1], "x", 1);
+        for (;;)
+            pause();
+    }
+    close(user);
+    char x, path[64];
+    cr_assert_eq(read(pair[0], &x, 1), 1);
+    snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
+    cr_assert_eq(mount(path, "/mnt/netns", NULL, MS_BIND, NULL), 0, "%s", strerror(errno));
+    kill(pid, SIGKILL);
+    support_wait(pid);
+    close(pair[0]);
+    close(pair[1]);
+}
+
+static int join_all(const char *const *pins)
+{
+    for (; *pins; pins++) {
+        int fd = open(*pins, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || setns(fd, 0) < 0)
+            return -1;
+        close(fd);
+    }
+    return 0;
+}
+
+// What a container does there: its mqueue, and its share of the ids.
+static int mounts_mqueue(void)
+{
+    static const char *const rest[] = {"/mnt/pod/ipc", "/mnt/pod/uts", NULL};
+    char map[64];
+    support_read("/proc/self/uid_map", map, sizeof(map));
+    unsigned inside = 1, outside, length = 0;
+    if (sscanf(map, "%u %u %u", &inside, &outside, &length) != 3 || inside != 0 || length != 65536)
+        return 1;
+    if (setresuid(0, 0, 0) < 0)
+        return 2;
+    if (join_all(rest) < 0)
+        return 3;
+    if (unshare(CLONE_NEWNS) < 0)
+        return 4;
+    // Anywhere that these users may look up.
+    return mount("mqueue", "/proc", "mqueue", 0, NULL) < 0 ? 5 : has_hostname();
+}
+
+static void are_the_users_own(const char *const *pins)
+{
+    for (; *pins; pins++)
+        cr_expect_eq(owner_of(*pins), ns_of("/mnt/pod/user"), "%s belongs to others", *pins);
+}
+
+Test(userns, is_new_with_the_hosts_network, .init = setup)
+{
+    struct sysctl sysctl = {"kernel.shm_rmid_forced", "1"};
+    struct utsname u;
+    cr_assert_eq(uname(&u), 0);
+    // Before Linux 6.9 these are the host's root's to write alone.
+    long major = strtol(u.release, NULL, 10), minor = strtol(strchr(u.release, '.') + 1, NULL, 10);
+    bool can = major > 6 || (major == 6 && minor >= 9);
+    struct namespace_plan plan = {.dir = "/mnt/pod",
+                                  .ipc = true,
+                                  .uts = true,
+                                  .hostname = "pod-host",
+                                  .users = &users,
+                                  .sysctls = &sysctl,
+                                  .n_sysctls = can ? 1 : 0};
+    run_ok(&plan);
+    static const char *const pins[] = {"/mnt/pod/ipc", "/mnt/pod/uts", NULL};
+    cr_assert_eq(namespace_check("/mnt/pod/user", "user", NULL), 0);
+    cr_assert_neq(ns_of("/mnt/pod/user"), ns_of("/proc/self/ns/user"));
+    are_the_users_own(pins);
+    cr_assert_eq(access("/mnt/pod/net", F_OK), -1);
+    cr_assert_eq(inside("/mnt/pod/user", mounts_mqueue), 0);
+    cr_assert_eq(waitpid(-1, NULL, WNOHANG), -1);
+}
+
+Test(userns, is_the_owner_of_the_network, .init = setup)
+{
+    make_user_netns(&users);
+    struct sysctl sysctl = {"net.ipv4.ip_unprivileged_port_start", "7"};
+    struct namespace_plan plan = {.dir = "/mnt/pod",
+                                  .ipc = true,
+                                  .uts = true,
+                                  .hostname = "pod-host",
+                                  .netns = "/mnt/netns",
+                                  .users = &users,
+                                  .sysctls = &sysctl,
+                                  .n_sysctls = 1};
+    run_ok(&plan);
+    static const char *const pins[] = {"/mnt/pod/ipc", "/mnt/pod/uts", "/mnt/pod/net", NULL};
+    cr_assert_eq(ns_of("/mnt/pod/user"), owner_of("/mnt/netns"));
+    cr_assert_eq(ns_of("/mnt/pod/net"), ns_of("/mnt/netns"));
+    cr_assert_eq(umount2("/mnt/netns", MNT_DETACH), 0);
+    are_the_users_own(pins);
+    cr_assert_eq(inside("/mnt/pod/net", forwards), 0);
+    cr_assert_eq(inside("/mnt/pod/user", mounts_mqueue), 0);
+}
+
+Test(userns, of_others_are_refused, .init = setup)
+{
+    struct namespace_plan plan = {
+        .dir = "/mnt/pod", .ipc = true, .uts = true, .netns = "/mnt/netns", .users = &users};
+    make_netns();
+    refuse(&plan, STATUS_FAILED_PRECONDITION, "belongs to the host's users");
+    cr_assert_eq(umount2("/mnt/netns", MNT_DETACH), 0);
+    struct id_maps other = users;
+    other.gid.length--;
+    make_user_netns(&other);
+    refuse(&plan, STATUS_FAILED_PRECONDITION, "other id mappings");
+    struct id_maps bad = {{0, 1, 0}, {0, 1, 1}};
+    plan.users = &bad;
+    refuse(&plan, STATUS_INTERNAL, "mappings");
+}
+
+// A failure behind the user namespace: what the kernel does not have as a sysctl.
+Test(userns, failure_leaves_nothing, .init = setup)
+{
+    struct sysctl sysctl = {"fs.mqueue.no_such_thing", "1"};
+    struct namespace_plan plan = {.dir = "/mnt/pod",
+                                  .ipc = true,
+                                  .uts = true,
+                                  .users = &users,
+                                  .sysctls = &sysctl,
+                                  .n_sysctls = 1};
+    refuse(&plan, STATUS_INVALID_ARGUMENT, "fs.mqueue.no_such_thing");
+}
+
+Test(userns, lives_as_long_as_its_descriptor_and_has_no_process)
+{
+    struct error err = {0};
+    struct id_maps seen;
+    int fd = userns_new(&users, &err);
+    cr_assert_geq(fd, 0, "%s", err.text);
+    cr_assert_eq(waitpid(-1, NULL, WNOHANG), -1);
+    cr_assert_eq(errno, ECHILD);
+    cr_assert_neq(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (setns(fd, CLONE_NEWUSER) < 0)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    int r = -1;
+    for (int i = 0; i < 500 && !(r == 0 && id_maps_equal(&seen, &users)); i++) {
+        support_pause_ms(10);
+        r = userns_maps(pid, &seen);
+    }
+    cr_expect(r == 0 && id_maps_equal(&seen, &users));
+    kill(pid, SIGKILL);
+    support_wait(pid);
+    struct id_maps overlong = {{0, 4294967295, 1}, {0, 1, 1}};
+    cr_expect_eq(userns_new(&overlong, &err), -1);
+    cr_assert_eq(waitpid(-1, NULL, WNOHANG), -1);
+}
+
 // ---- the init ----------------------------------------------------------------------------------
 
 static void skip_without_init(void)
@@ -311,6 +498,24 @@ static struct process_id run_init(void)
     return init;
 }
 
+// The same with users of its own.
+static struct process_id run_users_init(void)
+{
+    make_user_netns(&users);
+    static const struct namespace_plan plan = {.dir = "/mnt/pod",
+                                               .ipc = true,
+                                               .uts = true,
+                                               .pid = true,
+                                               .netns = "/mnt/netns",
+                                               .users = &users,
+                                               .init_path = INIT,
+                                               .init_name = "pod-init"};
+    struct process_id init = run_ok(&plan);
+    cr_assert_gt(init.pid, 1);
+    end_with_the_test(&init);
+    return init;
+}
+
 static void end(const struct process_id *init, int sig)
 {
     cr_assert_eq(process_signal(init, sig), 0);
@@ -329,9 +534,9 @@ static ino_t ns_of_pid(pid_t pid, const char *kind)
     return ns_of(path);
 }
 
-Test(namespace, init_is_locked_down, .init = skip_without_init)
+static void is_locked_down(const struct process_id *at)
 {
-    struct process_id init = run_init();
+    const struct process_id init = *at;
     char value[64];
     static const char *const caps[] = {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"};
     for (size_t i = 0; i < 5; i++) {
@@ -346,12 +551,11 @@ Test(namespace, init_is_locked_down, .init = skip_without_init)
     cr_assert_str_eq(value, "pod-init");
     support_status(init.pid, "NSpid", value, sizeof(value));
     cr_assert(strstr(value, "\t1"), "%s", value);
-    end(&init, SIGKILL);
 }
 
-Test(namespace, init_has_an_empty_root_and_no_descriptors, .init = skip_without_init)
+static void has_an_empty_root_and_no_descriptors(const struct process_id *at)
 {
-    struct process_id init = run_init();
+    const struct process_id init = *at;
     char path[64];
     for (int fd = 0; fd < 3; fd++) {
         char link[64] = "";
@@ -371,6 +575,56 @@ Test(namespace, init_has_an_empty_root_and_no_descriptors, .init = skip_without_
     snprintf(path, sizeof(path), "/proc/%d/root/x", (int)init.pid);
     cr_assert_eq(mkdir(path, 0755), -1);
     cr_assert_eq(errno, EROFS);
+}
+
+Test(namespace, init_is_locked_down, .init = skip_without_init)
+{
+    struct process_id init = run_init();
+    is_locked_down(&init);
+    end(&init, SIGKILL);
+}
+
+Test(namespace, init_has_an_empty_root_and_no_descriptors, .init = skip_without_init)
+{
+    struct process_id init = run_init();
+    has_an_empty_root_and_no_descriptors(&init);
+    end(&init, SIGTERM);
+}
+
+static int mounts_proc(void)
+{
+    static const char *const pid_ns[] = {"/mnt/pod/pid", NULL};
+    if (setresuid(0, 0, 0) < 0 || join_all(pid_ns) < 0 || unshare(CLONE_NEWNS) < 0)
+        return 1;
+    pid_t pid = fork(); // the first one in the pid namespace
+    if (pid == 0)
+        _exit(mount("proc", "/proc", "proc", 0, NULL) < 0 ? 2 : 0);
+    int status;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 3;
+}
+
+Test(userns, init_is_in_it_and_locked_down, .init = skip_without_init)
+{
+    struct process_id init = run_users_init();
+    is_locked_down(&init);
+    has_an_empty_root_and_no_descriptors(&init);
+    char value[64];
+    support_status(init.pid, "Uid", value, sizeof(value));
+    cr_assert_str_eq(value, "100000\t100000\t100000\t100000");
+    support_status(init.pid, "Gid", value, sizeof(value));
+    cr_assert_str_eq(value, "200000\t200000\t200000\t200000");
+    support_status(init.pid, "Groups", value, sizeof(value));
+    cr_assert_eq(strspn(value, " "), strlen(value), "groups: %s", value);
+    cr_assert_eq(ns_of_pid(init.pid, "user"), ns_of("/mnt/pod/user"));
+    static const char *const pins[] = {"/mnt/pod/pid", "/mnt/pod/net", NULL};
+    are_the_users_own(pins);
+    struct process_id found;
+    cr_assert_eq(namespace_find_init("/mnt/pod/pid", &found), 0);
+    cr_assert_eq(found.pid, init.pid);
+    prctl(PR_SET_CHILD_SUBREAPER, 0);
+    cr_assert_eq(inside("/mnt/pod/user", mounts_proc), 0);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
     end(&init, SIGTERM);
 }
 
@@ -504,7 +758,7 @@ Test(namespace, signals_from_the_namespace_do_not_stop_the_reaping, .init = skip
     end(&init, SIGTERM);
 }
 
-Test(namespace, killed_caller_leaves_no_process, .init = skip_without_init)
+static void kill_at_every_moment(const struct id_maps *maps)
 {
     // Kills the caller at ever later moments; whatever it has reached, either it answered or
     // everything is gone.
@@ -513,6 +767,7 @@ Test(namespace, killed_caller_leaves_no_process, .init = skip_without_init)
                                       .ipc = true,
                                       .uts = true,
                                       .pid = true,
+                                      .users = maps,
                                       .init_path = INIT,
                                       .init_name = "pod-init"};
         pid_t pid = fork();
@@ -540,4 +795,14 @@ Test(namespace, killed_caller_leaves_no_process, .init = skip_without_init)
         cr_expect(clean, "killed after %d us: a process stayed", us);
         cr_assert_eq(mount_remove_below("/mnt/pod"), 0);
     }
+}
+
+Test(namespace, killed_caller_leaves_no_process, .init = skip_without_init)
+{
+    kill_at_every_moment(NULL);
+}
+
+Test(userns, killed_caller_leaves_no_process, .init = skip_without_init)
+{
+    kill_at_every_moment(&users);
 }

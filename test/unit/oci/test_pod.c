@@ -5,6 +5,11 @@
 #define GOOD                                                                                       \
     "{\"version\":1,\"id\":\"p1\",\"pid_mode\":\"pod\",\"namespaces\":{\"pid\":\"/run/p/pid\"}}"
 
+// A pod with a user namespace and these ids.
+#define USERS(ids)                                                                                 \
+    "{\"version\":1,\"id\":\"p\",\"pid_mode\":\"node\",\"namespaces\":{\"user\":\"/"               \
+    "u\"},\"ids\":" ids "}"
+
 static struct pod sample(void)
 {
     return (struct pod){
@@ -57,6 +62,7 @@ Test(pod, every_mode_and_every_field_survives)
         .ipc_ns = LENT("/2"),
         .uts_ns = LENT("/3"),
         .user_ns = LENT("/4"),
+        .ids = {{0, 100000, 65536}, {0, 4294901759, 65536}},
         .hosts = LENT("/5"),
         .hostname = LENT("/6"),
         .resolv_conf = LENT("/7"),
@@ -76,7 +82,8 @@ Test(pod, every_mode_and_every_field_survives)
         cr_expect(same(out.net_ns, "/1") && same(out.ipc_ns, "/2") && same(out.uts_ns, "/3") &&
                   same(out.user_ns, "/4") && same(out.hosts, "/5") && same(out.hostname, "/6") &&
                   same(out.resolv_conf, "/7") && same(out.shm, "/8") &&
-                  same(out.cgroup_parent, "/9") && same(out.pid_ns, in.pid_ns));
+                  same(out.cgroup_parent, "/9") && same(out.pid_ns, in.pid_ns) &&
+                  id_maps_equal(&out.ids, &in.ids));
         pod_done(&out);
     }
     remove_dir(dir);
@@ -110,6 +117,19 @@ Test(pod, loading_tells_absent_unknown_and_broken_apart)
          STATUS_INVALID_ARGUMENT, "namespaces"},
         {"{\"version\":1,\"id\":\"p\",\"pid_mode\":\"node\",\"namespaces\":{\"network\":1}}",
          STATUS_INVALID_ARGUMENT, "network"},
+        {USERS("{\"uid\":[0,1000,10],\"gid\":[0,1000,10]}"), STATUS_OK, ""},
+        {USERS("{\"uid\":[0,1000,10]}"), STATUS_INVALID_ARGUMENT, "ids.gid"},
+        {USERS("{}"), STATUS_INVALID_ARGUMENT, "ids.uid"},
+        {USERS("[]"), STATUS_INVALID_ARGUMENT, "ids"},
+        {USERS("{\"uid\":{},\"gid\":[0,1000,10]}"), STATUS_INVALID_ARGUMENT, "uid"},
+        {USERS("{\"uid\":[0,1000],\"gid\":[0,1000,10]}"), STATUS_INVALID_ARGUMENT, "uid"},
+        {USERS("{\"uid\":[0,1000,0],\"gid\":[0,1000,10]}"), STATUS_INVALID_ARGUMENT, "ids.uid"},
+        {USERS("{\"uid\":[0,\"1\",1],\"gid\":[0,1,10]}"), STATUS_INVALID_ARGUMENT, "uid"},
+        {USERS("{\"uid\":[0,-1,1],\"gid\":[0,1,10]}"), STATUS_INVALID_ARGUMENT, "uid"},
+        {USERS("{\"uid\":[0,4294967296,1],\"gid\":[0,1,10]}"), STATUS_INVALID_ARGUMENT, "uid"},
+        {USERS("{\"uid\":[0,4294967295,1],\"gid\":[0,1,10]}"), STATUS_INVALID_ARGUMENT, "uid"},
+        {"{\"version\":1,\"id\":\"p\",\"pid_mode\":\"node\",\"ids\":{\"uid\":[0,1,1]}}",
+         STATUS_INVALID_ARGUMENT, "ids.uid"},
         {"{\"version\":1,\"id\":\"p\",\"pid_mode\":\"node\",\"files\":{\"shm\":\"shm\"}}",
          STATUS_INVALID_ARGUMENT, "files.shm"},
         {"{\"version\":1,\"id\":\"p\",\"pid_mode\":\"node\",\"files\":{\"hosts\":\"/a/../b\"}}",

@@ -30,6 +30,7 @@ struct request {
     Cri__LinuxSandboxSecurityContext security;
     Cri__NamespaceOption namespaces;
     Cri__UserNamespace user;
+    Cri__IDMapping uid, gid, *uids[2], *gids[2];
     Cri__DNSConfig dns;
     Types__StringEntry sysctl, *sysctls[300];
     char *words[300];
@@ -46,6 +47,8 @@ static void request_init(struct request *q)
         .security = CRI__LINUX_SANDBOX_SECURITY_CONTEXT__INIT,
         .namespaces = CRI__NAMESPACE_OPTION__INIT,
         .user = CRI__USER_NAMESPACE__INIT,
+        .uid = CRI__IDMAPPING__INIT,
+        .gid = CRI__IDMAPPING__INIT,
         .dns = CRI__DNSCONFIG__INIT,
         .sysctl = TYPES__STRING_ENTRY__INIT,
         .options = GOOGLE__ANY__INIT,
@@ -58,6 +61,17 @@ static void request_init(struct request *q)
     q->linux_part.security_context = &q->security;
     q->security.namespace_options = &q->namespaces;
     q->namespaces.pid = CRI__NAMESPACE_MODE__CONTAINER;
+    // Users of the pod's own, for rows that want some.
+    q->uid.host_id = 100000;
+    q->gid.host_id = 200000;
+    q->uid.length = q->gid.length = 65536;
+    for (size_t i = 0; i < ARRAY_SIZE(q->uids); i++) {
+        q->uids[i] = &q->uid;
+        q->gids[i] = &q->gid;
+    }
+    q->user.uids = q->uids;
+    q->user.gids = q->gids;
+    q->user.n_uids = q->user.n_gids = 1;
     q->sysctl.value = (char *)"1";
     for (size_t i = 0; i < ARRAY_SIZE(q->sysctls); i++) {
         q->sysctls[i] = &q->sysctl;
@@ -104,7 +118,20 @@ ROW(network_wild, q->namespaces.network = (Cri__NamespaceMode)77)
 ROW(ipc_mode, q->namespaces.ipc = CRI__NAMESPACE_MODE__TARGET)
 ROW(pid_mode, q->namespaces.pid = CRI__NAMESPACE_MODE__TARGET)
 ROW(pid_wild, q->namespaces.pid = (Cri__NamespaceMode)-1)
-ROW(userns, q->namespaces.userns_options = &q->user)
+#define USERS(name, ...) ROW(name, q->namespaces.userns_options = &q->user; __VA_ARGS__)
+USERS(users_container, q->user.mode = CRI__NAMESPACE_MODE__CONTAINER)
+USERS(users_target, q->user.mode = CRI__NAMESPACE_MODE__TARGET)
+USERS(users_wild, q->user.mode = (Cri__NamespaceMode)9)
+USERS(users_none, q->user.n_uids = 0)
+USERS(users_two, q->user.n_uids = 2)
+USERS(groups_none, q->user.n_gids = 0)
+USERS(groups_two, q->user.n_gids = 2)
+USERS(users_no_root, q->uid.container_id = 1)
+USERS(groups_no_root, q->gid.container_id = 4294967295)
+USERS(users_empty, q->uid.length = 0)
+USERS(groups_beyond, q->gid.host_id = 4294901760)
+USERS(users_beyond, q->uid.length = 4294967295)
+USERS(users_of_host, q->user.mode = CRI__NAMESPACE_MODE__NODE)
 ROW(host_long, q->config.hostname = long_name)
 ROW(host_blank, q->config.hostname = (char *)"a b")
 ROW(host_newline, q->config.hostname = (char *)"a\nb")
@@ -153,7 +180,19 @@ static const struct {
     {ipc_mode, STATUS_INVALID_ARGUMENT, {"namespace_options.ipc", "POD or NODE"}},
     {pid_mode, STATUS_INVALID_ARGUMENT, {"namespace_options.pid", "CONTAINER"}},
     {pid_wild, STATUS_INVALID_ARGUMENT, {"namespace_options.pid"}},
-    {userns, STATUS_INVALID_ARGUMENT, {"userns_options", "hostUsers"}},
+    {users_container, STATUS_INVALID_ARGUMENT, {"userns_options.mode", "POD or NODE"}},
+    {users_target, STATUS_INVALID_ARGUMENT, {"userns_options.mode", "POD or NODE"}},
+    {users_wild, STATUS_INVALID_ARGUMENT, {"userns_options.mode", "POD or NODE"}},
+    {users_none, STATUS_INVALID_ARGUMENT, {"userns_options.uids", "0 mappings"}},
+    {users_two, STATUS_INVALID_ARGUMENT, {"userns_options.uids", "exactly one"}},
+    {groups_none, STATUS_INVALID_ARGUMENT, {"userns_options.gids", "0 mappings"}},
+    {groups_two, STATUS_INVALID_ARGUMENT, {"userns_options.gids", "exactly one"}},
+    {users_no_root, STATUS_INVALID_ARGUMENT, {"userns_options.uids", "container_id is 1"}},
+    {groups_no_root, STATUS_INVALID_ARGUMENT, {"userns_options.gids", "container_id"}},
+    {users_empty, STATUS_INVALID_ARGUMENT, {"userns_options.uids", "0 ids from"}},
+    {groups_beyond, STATUS_INVALID_ARGUMENT, {"userns_options.gids", "4294967294"}},
+    {users_beyond, STATUS_INVALID_ARGUMENT, {"userns_options.uids", "4294967294"}},
+    {users_of_host, STATUS_INVALID_ARGUMENT, {"userns_options", "NODE with id mappings"}},
     {host_long, STATUS_INVALID_ARGUMENT, {"hostname", "64"}},
     {host_blank, STATUS_INVALID_ARGUMENT, {"hostname", "byte 1"}},
     {host_newline, STATUS_INVALID_ARGUMENT, {"hostname", "byte 1"}},
@@ -203,8 +242,11 @@ ROW(fine_no_hostname, q->config.hostname = (char *)"")
 ROW(fine_no_linux, q->config.linux_ = NULL)
 ROW(fine_sysctl, q->sysctl.key = (char *)"net.core.somaxconn"; q->linux_part.n_sysctls = 1)
 ROW(fine_dns, q->dns.n_servers = q->dns.n_searches = q->dns.n_options = 256)
-ROW(fine_host_users, q->user.mode = CRI__NAMESPACE_MODE__NODE;
-    q->namespaces.userns_options = &q->user)
+USERS(fine_host_users, q->user.mode = CRI__NAMESPACE_MODE__NODE;
+      q->user.n_uids = q->user.n_gids = 0)
+USERS(fine_users, (void)q)
+USERS(fine_users_host_network, q->namespaces.network = CRI__NAMESPACE_MODE__NODE;
+      q->create.netns_path = (char *)""; q->gid.host_id = 4294901759)
 ROW(fine_no_options, q->raw_options = true)
 ROW(fine_prefix, q->raw_options = true;
     q->options.type_url = (char *)"type.googleapis.com/" ANY_POD_SANDBOX_CONFIG)
@@ -212,8 +254,9 @@ ROW(fine_prefix, q->raw_options = true;
 Test(controller, create_takes_what_containerd_and_other_clients_send)
 {
     static void (*const fine[])(struct request *) = {
-        fine_host_network, fine_host_ipc,   fine_no_hostname, fine_no_linux, fine_sysctl,
-        fine_dns,          fine_host_users, fine_no_options,  fine_prefix};
+        fine_host_network, fine_host_ipc, fine_no_hostname,       fine_no_linux,
+        fine_sysctl,       fine_dns,      fine_host_users,        fine_no_options,
+        fine_prefix,       fine_users,    fine_users_host_network};
     struct rig *r = controller_rig();
     for (size_t i = 0; i < ARRAY_SIZE(fine); i++) {
         struct request q;
