@@ -44,7 +44,7 @@ static bool identify(const char *path, char identity[IDENTITY_MAX])
     struct stat st;
     if (access(path, X_OK) < 0 || stat(path, &st) < 0 || !S_ISREG(st.st_mode) || strchr(path, '\n'))
         return false;
-    return path_format(identity, IDENTITY_MAX, "features 2 %jx %ju %jd %jd.%09ld %jd.%09ld %s\n",
+    return path_format(identity, IDENTITY_MAX, "features 3 %jx %ju %jd %jd.%09ld %jd.%09ld %s\n",
                        (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (intmax_t)st.st_size,
                        (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, (intmax_t)st.st_ctim.tv_sec,
                        st.st_ctim.tv_nsec, path) == 0;
@@ -214,30 +214,6 @@ static int spawn_features(const char *path, pid_t *ret_pid, int *ret_fd)
     return -r;
 }
 
-// Takes user namespaces out of the engine's features: the sandboxer refuses pods that want one, and
-// kubelet must not be told otherwise. Appends the rest to `out`. Returns 0 or -1.
-static int append_ours(const struct buf *engine, struct buf *out, struct error *err)
-{
-    _cleanup_json_ json_object *doc = json_parse(engine->data, engine->len, "features", err);
-    json_object *lin = NULL, *namespaces = NULL, *extensions = NULL, *idmap = NULL;
-    if (!doc || json_get_object(doc, "linux", &lin, err) < 0)
-        return -1;
-    if (lin && (json_get_array(lin, "namespaces", &namespaces, err) < 0 ||
-                json_get_object(lin, "mountExtensions", &extensions, err) < 0 ||
-                (extensions && json_get_object(extensions, "idmap", &idmap, err) < 0)))
-        return -1;
-    for (size_t i = namespaces ? json_object_array_length(namespaces) : 0; i-- > 0;) {
-        const char *name = json_object_get_string(json_object_array_get_idx(namespaces, i));
-        if (name && strcmp(name, "user") == 0)
-            json_object_array_del_idx(namespaces, i, 1);
-    }
-    if (idmap)
-        json_object_object_add(idmap, "enabled", json_object_new_boolean(false));
-    const char *text = json_text(doc);
-    int r = text ? buf_append(out, text, strlen(text)) : -ENOMEM;
-    return r < 0 ? error_errno(err, r, "features") : 0;
-}
-
 // Asks the program. Returns 0 or -1 (`out` is unchanged).
 static int ask_program(const char *path, struct buf *out, struct error *err)
 {
@@ -261,7 +237,8 @@ static int ask_program(const char *path, struct buf *out, struct error *err)
         return error_set(err, STATUS_UNKNOWN, "%s features: exit status %d", path, code);
     if (check_features(text.data, text.len, err) < 0)
         return error_wrap(err, "%s", path);
-    return append_ours(&text, out, err);
+    r = buf_append(out, text.data, text.len);
+    return r < 0 ? error_errno(err, r, "features") : 0;
 }
 
 static int find_features(const char *engine, const char *dir, struct buf *out, struct error *err)

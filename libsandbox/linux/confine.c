@@ -32,6 +32,8 @@ static const struct {
     {CAP_KILL, true, true},            // processes of mapped users
     {CAP_SETGID, true, true},          // becoming root of a user namespace
     {CAP_SETUID, true, true},          // the same
+    {CAP_SETFCAP, true, true},         // user namespaces in which the host's root is somebody
+    {CAP_SYS_CHROOT, true, true},      // coming back from a mount namespace
     {CAP_SETPCAP, true, true},         // dropping bounding sets in children
     {CAP_NET_ADMIN, true, false},      // net.* sysctls in the pod's network namespace
     {CAP_SYS_PTRACE, true, true},      // /proc/<pid>/ns and fd of processes of mapped users

@@ -5,6 +5,11 @@
 // that descriptor. Binds are assembled detached (open_tree), get their flags there and appear at
 // the target in one step: there is no moment in which a read-only bind can be written to. All else
 // goes through mount(2), because its option strings are the ones that containerd hands out.
+//
+// With id mappings (containerd's words uidmap= and gidmap=) mount(2) is called in a mount namespace
+// of our own, where the lower directories of an overlay are covered by mapped views of themselves.
+// What came out is taken from there as a detached mount and put on the target, so that the rest of
+// the host never sees more than that, and a failure or our death leaves nothing.
 #include "linux/mount.h"
 
 #include <errno.h>
@@ -20,8 +25,11 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/id_map.h"
 #include "base/ident.h"
+#include "linux/idmap.h"
 #include "linux/mountinfo.h"
+#include "linux/userns.h"
 
 // Layers on one mount point, and rounds over a tree of mounts, before we give up.
 #define MOUNT_LAYERS_MAX 1024
@@ -87,6 +95,7 @@ struct options {
     unsigned long set, clear;  // MS_* flags; a flag is in one of them at most
     unsigned long propagation; // the last word wins
     const char *lowerdir;      // behind "lowerdir=", borrowed
+    struct id_maps maps;       // lengths 0: none
     struct buf data;           // everything else, comma-separated
 };
 
@@ -121,13 +130,21 @@ static int data_add(struct buf *data, const char *key, const char *value)
     return buf_printf(data, "%s%s%s", data->len ? "," : "", key, value);
 }
 
+// containerd's uidmap= and gidmap= are for whoever mounts; the kernel does not know them.
+static int option_map(struct id_map *map, const char *word, struct error *err)
+{
+    if (id_map_parse(word + strlen("uidmap="), map) < 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "mount option \"%.100s\": want one run of ids, inside:outside:length",
+                         word);
+    return 0;
+}
+
 static int option_add(struct options *o, const char *word, bool overlay, struct error *err)
 {
-    if (strncmp(word, "uidmap=", 7) == 0 || strncmp(word, "gidmap=", 7) == 0)
-        return error_set(err, STATUS_UNIMPLEMENTED,
-                         "mount option \"%.100s\": id-mapped root file systems are not supported; "
-                         "run the pod without a user namespace (hostUsers: true)",
-                         word);
+    bool uids = strncmp(word, "uidmap=", 7) == 0;
+    if (uids || strncmp(word, "gidmap=", 7) == 0)
+        return option_map(uids ? &o->maps.uid : &o->maps.gid, word, err);
     const struct flag_word *flag = flag_word_find(word);
     if (flag) {
         flag_apply(o, flag);
@@ -155,19 +172,17 @@ static int options_parse(const struct mount_spec *spec, struct options *o, struc
         o->set |= MS_BIND;
     if (strcmp(spec->type, "rbind") == 0)
         o->set |= MS_BIND | MS_REC;
+    bool mapped = o->maps.uid.length;
+    if (mapped != (o->maps.gid.length != 0))
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "mount options: uidmap= and gidmap= only go together");
+    if (mapped && o->set & MS_REMOUNT)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "mount options: remount does not go with uidmap= and gidmap=");
     return 0;
 }
 
 // ---- overlay: many lower directories -----------------------------------------------------------
-
-// Length of the first entry of a lowerdir list (a backslash escapes the next byte).
-static size_t lower_len(const char *p)
-{
-    size_t n = 0;
-    while (p[n] && p[n] != ':')
-        n += p[n] == '\\' && p[n + 1] ? 2 : 1;
-    return n;
-}
 
 // Length of the longest directory that all entries lie in (without its slash); 0 for "/" and when
 // an entry is not absolute or the list has empty entries.
@@ -292,7 +307,22 @@ static struct mount_attr bind_attr(const struct options *o)
     return attr;
 }
 
-static int bind_apply(const struct mount_spec *spec, const struct options *o, int target)
+static int tree_propagation(int tree, unsigned long propagation)
+{
+    struct mount_attr prop = {.propagation = propagation & ~(unsigned long)MS_REC};
+    unsigned deep = propagation & MS_REC ? AT_RECURSIVE : 0;
+    return mount_setattr(tree, "", AT_EMPTY_PATH | deep, &prop, sizeof(prop)) < 0 ? -errno : 0;
+}
+
+static int tree_attach(int tree, int target)
+{
+    unsigned flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    return move_mount(tree, "", target, "", flags) < 0 ? -errno : 0;
+}
+
+// userns: whose ids the files get; -1: their own.
+static int bind_apply(const struct mount_spec *spec, const struct options *o, int userns,
+                      int target)
 {
     unsigned recursive = o->set & MS_REC ? AT_RECURSIVE : 0;
     _cleanup_close_ int tree =
@@ -303,15 +333,10 @@ static int bind_apply(const struct mount_spec *spec, const struct options *o, in
     if ((attr.attr_set || attr.attr_clr) &&
         mount_setattr(tree, "", AT_EMPTY_PATH | recursive, &attr, sizeof(attr)) < 0)
         return -errno;
-    if (o->propagation) {
-        struct mount_attr prop = {.propagation = o->propagation & ~(unsigned long)MS_REC};
-        unsigned deep = o->propagation & MS_REC ? AT_RECURSIVE : 0;
-        if (mount_setattr(tree, "", AT_EMPTY_PATH | deep, &prop, sizeof(prop)) < 0)
-            return -errno;
-    }
-    if (move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-        return -errno;
-    return 0;
+    int r = userns >= 0 ? idmap_tree(tree, userns, recursive) : 0;
+    if (r == 0 && o->propagation)
+        r = tree_propagation(tree, o->propagation);
+    return r < 0 ? r : tree_attach(tree, target);
 }
 
 // mount(2), from working directory `cwd` if that is not -1.
@@ -340,8 +365,8 @@ static int propagation_apply(const char *target, unsigned long propagation)
     return mount(NULL, path, NULL, propagation, NULL) < 0 ? -errno : 0;
 }
 
-static int plain_apply(const struct mount_spec *spec, struct options *o, int cwd, int target_fd,
-                       const char *target)
+// mount(2) as the options say, on what target_fd is. 0 or negative errno.
+static int plain_mount(const struct mount_spec *spec, struct options *o, int cwd, int target_fd)
 {
     const char *data = NULL;
     if (o->data.len) {
@@ -351,7 +376,13 @@ static int plain_apply(const struct mount_spec *spec, struct options *o, int cwd
     }
     char path[FD_PATH_MAX];
     fd_path(path, target_fd);
-    int r = mount_from(cwd, spec, path, o->set, data);
+    return mount_from(cwd, spec, path, o->set, data);
+}
+
+static int plain_apply(const struct mount_spec *spec, struct options *o, int cwd, int target_fd,
+                       const char *target)
+{
+    int r = plain_mount(spec, o, cwd, target_fd);
     if (r < 0 || !o->propagation)
         return r;
     r = propagation_apply(target, o->propagation);
@@ -360,8 +391,11 @@ static int plain_apply(const struct mount_spec *spec, struct options *o, int cwd
     return r;
 }
 
-static const char *mount_remedy(int r)
+static const char *mount_remedy(int r, bool mapped)
 {
+    if (mapped && r == -EINVAL)
+        return " (maybe its file system or this kernel has no id-mapped mounts: then run the pod "
+               "without a user namespace, hostUsers: true)";
     switch (-r) {
     case ENODEV:
         return " (the kernel does not know this file system: load its module)";
@@ -378,6 +412,85 @@ static const char *mount_remedy(int r)
     }
 }
 
+static int mount_error(const struct mount_spec *spec, const struct options *o, const char *target,
+                       int r, struct error *err)
+{
+    return error_errno(err, r, "cannot mount %.40s \"%.300s\" on \"%.300s\"%s", spec->type,
+                       spec->source, target, mount_remedy(r, o->maps.uid.length != 0));
+}
+
+static int target_error(const char *target, int r, struct error *err)
+{
+    if (r == -ELOOP)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "mount target \"%.300s\" is a symbolic link; it must be a directory",
+                         target);
+    return error_errno(err, r, "mount target \"%.300s\"", target);
+}
+
+// Mounts without ids being mapped.
+static int apply(const struct mount_spec *spec, struct options *o, const char *target,
+                 struct error *err)
+{
+    _cleanup_close_ int cwd = -1;
+    if (o->lowerdir && overlay_data(o, &cwd, err) < 0)
+        return -1;
+    _cleanup_close_ int fd = target_open(target);
+    if (fd < 0)
+        return target_error(target, fd, err);
+    bool bind = o->set & MS_BIND && !(o->set & MS_REMOUNT);
+    int r = bind ? bind_apply(spec, o, -1, fd) : plain_apply(spec, o, cwd, fd, target);
+    return r < 0 ? mount_error(spec, o, target, r, err) : 0;
+}
+
+// Assembles a mapped mount in the mount namespace of our own. Returns it, detached, or -1.
+static int mapped_tree(const struct mount_spec *spec, struct options *o, int userns,
+                       const char *target, struct error *err)
+{
+    _cleanup_close_ int cwd = -1;
+    if (o->lowerdir &&
+        (idmap_lowers(o->lowerdir, userns, err) < 0 || overlay_data(o, &cwd, err) < 0))
+        return -1;
+    _cleanup_close_ int fd = target_open(target);
+    if (fd < 0)
+        return target_error(target, fd, err);
+    int r = plain_mount(spec, o, cwd, fd);
+    if (r < 0)
+        return mount_error(spec, o, target, r, err);
+    _cleanup_close_ int tree =
+        open_tree(AT_FDCWD, target, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+    r = tree < 0 ? -errno : 0;
+    if (r == 0 && !o->lowerdir)
+        r = idmap_tree(tree, userns, false);
+    if (r == 0 && o->propagation)
+        r = tree_propagation(tree, o->propagation);
+    return r < 0 ? mount_error(spec, o, target, r, err) : take_fd(&tree);
+}
+
+static int apply_mapped(const struct mount_spec *spec, struct options *o, const char *target,
+                        struct error *err)
+{
+    _cleanup_close_ int userns = userns_new(&o->maps, err);
+    if (userns < 0)
+        return -1;
+    _cleanup_close_ int fd = target_open(target);
+    if (fd < 0)
+        return target_error(target, fd, err);
+    if (o->set & MS_BIND) {
+        int r = bind_apply(spec, o, userns, fd);
+        return r < 0 ? mount_error(spec, o, target, r, err) : 0;
+    }
+    struct aside aside = ASIDE_NONE;
+    int tree = aside_enter(&aside, err);
+    if (tree == 0)
+        tree = mapped_tree(spec, o, userns, target, err);
+    _cleanup_close_ int made = tree;
+    if (aside_leave(&aside, made < 0 ? NULL : err) < 0 || made < 0)
+        return -1;
+    int r = tree_attach(made, fd);
+    return r < 0 ? mount_error(spec, o, target, r, err) : 0;
+}
+
 int mount_apply(const struct mount_spec *spec, const char *target, struct error *err)
 {
     if (!spec->type || !spec->source)
@@ -388,22 +501,7 @@ int mount_apply(const struct mount_spec *spec, const char *target, struct error 
     buf_init(&o.data, MOUNT_DATA_MAX);
     if (options_parse(spec, &o, err) < 0)
         return -1;
-    _cleanup_close_ int cwd = -1;
-    if (o.lowerdir && overlay_data(&o, &cwd, err) < 0)
-        return -1;
-    _cleanup_close_ int fd = target_open(target);
-    if (fd == -ELOOP)
-        return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "mount target \"%.300s\" is a symbolic link; it must be a directory",
-                         target);
-    if (fd < 0)
-        return error_errno(err, fd, "mount target \"%.300s\"", target);
-    bool bind = o.set & MS_BIND && !(o.set & MS_REMOUNT);
-    int r = bind ? bind_apply(spec, &o, fd) : plain_apply(spec, &o, cwd, fd, target);
-    if (r < 0)
-        return error_errno(err, r, "cannot mount %.40s \"%.300s\" on \"%.300s\"%s", spec->type,
-                           spec->source, target, mount_remedy(r));
-    return 0;
+    return o.maps.uid.length ? apply_mapped(spec, &o, target, err) : apply(spec, &o, target, err);
 }
 
 // ---- unmounting --------------------------------------------------------------------------------

@@ -24,9 +24,15 @@ struct mount_spec {
 // flag words (ro, rbind, rprivate, nosuid, ...), passes all others as data; flags of an "rbind"
 // hold for the whole tree. Overlay options longer than a page are shortened by working relative to
 // the common parent of the lower directories: the working directory changes and is put back, so
-// this belongs into a process of its own (event/job.h). "uidmap="/"gidmap=" options are refused
-// with UNIMPLEMENTED (they must never reach the kernel). Text names type, source, target and
-// remedy. Returns 0 or -1.
+// this belongs into a process of its own (event/job.h).
+//
+// "uidmap=" and "gidmap=" (base/id_map.h; both or none) show the files with other owners: the lower
+// directories of an overlay are mapped, of anything else the mount itself. They never reach the
+// kernel. A child comes and goes, and the process is in a mount namespace of its own for a while,
+// for which it must have one thread; if it cannot come back (an error) it must end. Nothing of that
+// is left behind when it is killed.
+//
+// Text names type, source, target and remedy. Returns 0 or -1.
 int mount_apply(const struct mount_spec *spec, const char *target, struct error *err);
 
 // Lazily unmounts everything mounted at `path` (all layers). Not mounted, or absent, is success.

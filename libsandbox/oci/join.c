@@ -230,17 +230,23 @@ static bool mounted_at(json_object *mounts, const char *destination)
     return false;
 }
 
-static json_object *new_bind(const char *source, const char *destination, const char *access)
+static int append_words(json_object *array, const char *const *words)
 {
+    for (; *words; words++)
+        if (append(array, json_object_new_string(*words)) < 0)
+            return -1;
+    return 0;
+}
+
+// A private bind of a tree with more options, which end in NULL. NULL without memory.
+static json_object *new_bind(const char *source, const char *destination, const char *const *more)
+{
+    static const char *const words[] = {"rbind", "rprivate", NULL};
     _cleanup_json_ json_object *mount = json_object_new_object();
     json_object *options = json_object_new_array();
-    if (!mount || put(mount, "options", options) < 0)
+    if (!mount || put(mount, "options", options) < 0 || append_words(options, words) < 0 ||
+        append_words(options, more) < 0)
         return NULL;
-    const char *const words[] = {"rbind", "rprivate", access};
-    for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
-        if (append(options, json_object_new_string(words[i])) < 0)
-            return NULL;
-    }
     if (put_string(mount, "destination", destination) < 0 ||
         put_string(mount, "type", "bind") < 0 || put_string(mount, "source", source) < 0)
         return NULL;
@@ -267,7 +273,8 @@ static int add_file(json_object *mounts, json_object *spec, const struct pod *po
 {
     if (!source || mounted_at(mounts, destination))
         return 0;
-    json_object *mount = new_bind(source, destination, oci_spec_root_readonly(spec) ? "ro" : "rw");
+    const char *const access[] = {oci_spec_root_readonly(spec) ? "ro" : "rw", NULL};
+    json_object *mount = new_bind(source, destination, access);
     if (mount && pod->user_ns &&
         (put(mount, "uidMappings", new_mappings(&pod->ids.uid)) < 0 ||
          put(mount, "gidMappings", new_mappings(&pod->ids.gid)) < 0)) {
@@ -292,6 +299,25 @@ static bool is_private_shm(json_object *mount)
     return type && strcmp(type, "tmpfs") == 0 && is_at(mount, "/dev/shm");
 }
 
+static bool is_sysfs(json_object *mount)
+{
+    const char *type = get_string(mount, "type");
+    return type && strcmp(type, "sysfs") == 0;
+}
+
+// What a mount of the spec becomes. NULL without memory.
+static json_object *joined_mount(json_object *mount, const struct pod *pod)
+{
+    if (pod->shm && is_private_shm(mount))
+        return new_bind(pod->shm, "/dev/shm", (const char *const[]){"rw", NULL});
+    // sysfs shows the network, and the kernel mounts it only for users whom that belongs to.
+    // containerd 2.3 writes such a bind itself, 2.1 does not.
+    if (pod->user_ns && !pod->net_ns && is_sysfs(mount))
+        return new_bind("/sys", get_string(mount, "destination"),
+                        (const char *const[]){"rro", "nosuid", "noexec", "nodev", NULL});
+    return json_object_get(mount);
+}
+
 // The new mounts. NULL without memory.
 static json_object *joined_mounts(json_object *spec, const struct pod *pod)
 {
@@ -301,10 +327,7 @@ static json_object *joined_mounts(json_object *spec, const struct pod *pod)
         return NULL;
     size_t n = old ? json_object_array_length(old) : 0;
     for (size_t i = 0; i < n; i++) {
-        json_object *mount = json_object_array_get_idx(old, i);
-        bool replace = pod->shm && is_private_shm(mount);
-        if (append(out, replace ? new_bind(pod->shm, "/dev/shm", "rw") : json_object_get(mount)) <
-            0)
+        if (append(out, joined_mount(json_object_array_get_idx(old, i), pod)) < 0)
             return NULL;
     }
     return add_files(out, spec, pod) < 0 ? NULL : take_ptr(out);

@@ -41,9 +41,11 @@ bool oci_spec_private_pid(json_object *spec);
 // - with a host uts namespace, hostname and domainname in the spec are dropped.
 // - mounts: /etc/hosts, /etc/hostname, /etc/resolv.conf are bound from the pod's files unless the
 //   destination is already there (compared as cleaned paths), options rbind,rprivate and ro if the
-//   root is read-only, else rw, with the container's id mappings in a pod with a user namespace; a
-//   tmpfs at /dev/shm is replaced in its place by a bind of pod->shm (rbind,rprivate,rw); a bind
-//   there stays.
+//   root is read-only, else rw, with the pod's id mappings in a pod with a user namespace; a tmpfs
+//   at /dev/shm is replaced in its place by a bind of pod->shm (rbind,rprivate,rw); a bind there
+//   stays. A sysfs in a pod with a user namespace on the host's network, which such users cannot
+//   mount, is replaced by a read-only bind of the host's /sys. (The container's own mappings,
+//   linux.uidMappings and gidMappings, stay: runtimes accept them beside the path.)
 // Changes nothing on failure. Returns 0 or -1.
 int oci_spec_join_pod(json_object *spec, const struct pod *pod, struct error *err);
 

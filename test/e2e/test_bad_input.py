@@ -321,6 +321,13 @@ def pod_config(network=0, pid=1, ipc=0, userns=None, sysctls=(), hostname="", cg
     return message((1, message((1, "bad"), (2, "uid"), (3, "ns"))), (2, hostname), (4, dns), (8, linux))
 
 
+def users(mode=0, uids=((100000, 0, 65536),), gids=((100000, 0, 65536),)):
+    """A UserNamespace; mappings are (host, container, length)."""
+    def runs(number, maps):
+        return [(number, message((1, host), (2, inside), (3, length))) for host, inside, length in maps]
+    return message((1, mode), *runs(2, uids), *runs(3, gids))
+
+
 def create_request(sandbox_id, netns, config):
     return message((1, sandbox_id), (3, any_of("runtime.v1.PodSandboxConfig", config)), (4, netns), (10, "kuasar-runc"))
 
@@ -334,7 +341,14 @@ BAD_CONFIGS = {
     "ipc-mode-negative": (pod_config(ipc=-1), f"{OPTIONS}.ipc"),
     "pid-mode-TARGET": (pod_config(pid=3), f"{OPTIONS}.pid"),
     "pid-mode-99": (pod_config(pid=99), f"{OPTIONS}.pid"),
-    "userns": (pod_config(userns=message((1, 0), (2, message((1, 0), (2, 100000), (3, 65536))))), f"{OPTIONS}.userns_options"),
+    "userns-mode-CONTAINER": (pod_config(userns=users(mode=1)), f"{OPTIONS}.userns_options.mode"),
+    "userns-mode-99": (pod_config(userns=users(mode=99)), f"{OPTIONS}.userns_options.mode"),
+    "userns-no-gids": (pod_config(userns=users(gids=[])), f"{OPTIONS}.userns_options.gids: 0 mappings"),
+    "userns-two-uids": (pod_config(userns=users(uids=[(100000, 0, 10), (200000, 10, 10)])), f"{OPTIONS}.userns_options.uids: 2 mappings"),
+    "userns-no-root": (pod_config(userns=users(gids=[(100000, 1, 10)])), f"{OPTIONS}.userns_options.gids: container_id is 1"),
+    "userns-no-ids": (pod_config(userns=users(uids=[(100000, 0, 0)])), f"{OPTIONS}.userns_options.uids: 0 ids"),
+    "userns-beyond": (pod_config(userns=users(uids=[(4294967295, 0, 1)])), f"{OPTIONS}.userns_options.uids: 1 ids from host_id 4294967295"),
+    "userns-of-the-host": (pod_config(userns=users(mode=2)), f"{OPTIONS}.userns_options: mode NODE with id mappings"),
     "sysctl-of-the-host": (pod_config(sysctls={"kernel.panic": "1"}), "kernel.panic"),
     "sysctl-vm": (pod_config(sysctls={"vm.swappiness": "1"}), "vm.swappiness"),
     "sysctl-path": (pod_config(sysctls={"net/../kernel/panic": "1"}), "net/../kernel/panic"),
@@ -375,6 +389,14 @@ def test_sandbox_create_of_the_hosts_network_by_path(node):
     """The path of the host's own namespace would share it under another name."""
     with refused(PRECONDITION, "the host's own"):
         controller("Create", create_request("bad", "/proc/1/ns/net", pod_config()))
+
+
+def test_sandbox_create_with_users_in_the_hosts_users_network(node, netns):
+    """The network namespace must have been made by the pod's users."""
+    before = census()
+    with refused(PRECONDITION, netns, "belongs to the host's users"):
+        controller("Create", create_request("bad", netns, pod_config(userns=users())))
+    nothing_is_left(before)
 
 
 def test_sandbox_created_twice(node, netns):

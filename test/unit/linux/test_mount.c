@@ -2,7 +2,9 @@
 
 #include <sys/statvfs.h>
 
+#include "linux/confine.h"
 #include "linux/mount.h"
+#include "linux/userns.h"
 
 #define OPTIONS(...)                                                                               \
     .options = (const char *const[]){__VA_ARGS__},                                                 \
@@ -173,14 +175,277 @@ Test(mount, overlay_that_cannot_be_shortened_is_refused, .init = support_private
     cr_assert(strstr(text, "too many layers"), "%s", text);
 }
 
-Test(mount, id_mapping_never_reaches_the_kernel, .init = support_private_mounts)
+// ---- id-mapped mounts --------------------------------------------------------------------------
+
+#define MAPPED "uidmap=0:100000:65536", "gidmap=0:200000:65536"
+
+// As support_private_mounts, for kernels whose tmpfs can be mapped (Linux 6.3).
+static void mapped_setup(void)
 {
-    support_mkdir("/mnt/t");
+    support_private_mounts();
+    support_mkdir("/mnt/probe");
+    const struct id_maps maps = {{0, 1, 1}, {0, 1, 1}};
+    struct error err = {0};
+    int userns = userns_new(&maps, &err);
+    cr_assert_geq(userns, 0, "%s", err.text);
+    int tree = open_tree(AT_FDCWD, "/mnt/probe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (unsigned)userns};
+    bool can = tree >= 0 && mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) == 0;
+    close(tree);
+    close(userns);
+    if (!can)
+        cr_skip_test("this kernel's tmpfs has no id-mapped mounts");
+}
+
+static void owner_is(const char *path, uid_t uid, gid_t gid)
+{
+    struct stat st;
+    cr_assert_eq(lstat(path, &st), 0, "%s: %s", path, strerror(errno));
+    cr_expect(st.st_uid == uid && st.st_gid == gid, "%s belongs to %u:%u, want %u:%u", path,
+              st.st_uid, st.st_gid, uid, gid);
+}
+
+static void write_as(const char *path, uid_t uid, gid_t gid)
+{
+    support_write(path, "x");
+    cr_assert_eq(chown(path, uid, gid), 0);
+}
+
+static void read_table(char *out, size_t size)
+{
+    support_read("/proc/self/mountinfo", out, size);
+}
+
+// What is assembled elsewhere must not show, nor the process have moved.
+struct place {
+    char table[65536], cwd[4096];
+    ino_t mounts;
+};
+
+static struct place *place_of(void)
+{
+    struct place *p = calloc(1, sizeof(*p));
+    struct stat st;
+    cr_assert(p && getcwd(p->cwd, sizeof(p->cwd)));
+    read_table(p->table, sizeof(p->table));
+    cr_assert_eq(stat("/proc/self/ns/mnt", &st), 0);
+    p->mounts = st.st_ino;
+    return p;
+}
+
+// The mounts are those of before, and one more on `target` if that is not NULL.
+static void place_is(struct place *before, const char *target)
+{
+    struct place *now = place_of();
+    cr_expect_str_eq(now->cwd, before->cwd);
+    cr_expect_eq(now->mounts, before->mounts, "in another mount namespace");
+    size_t same = strlen(before->table);
+    cr_expect_eq(strncmp(now->table, before->table, same), 0, "%s", now->table);
+    char *more = now->table + same, *end = strchr(more, '\n');
+    if (target) {
+        char word[300];
+        snprintf(word, sizeof(word), " %s ", target);
+        cr_assert(end && end[1] == '\0' && strstr(more, word), "more mounts: %s", more);
+    } else {
+        cr_expect_str_eq(more, "");
+    }
+    cr_assert_eq(waitpid(-1, NULL, WNOHANG), -1, "a process was left behind");
+    free(now);
+    free(before);
+}
+
+static void mapped_overlay(const char *lower)
+{
+    support_mkdir("/mnt/up");
+    support_mkdir("/mnt/work");
+    support_mkdir("/mnt/root");
+    cr_assert_eq(chown("/mnt/up", 100000, 200000), 0);
     struct mount_spec spec = {
-        .type = "overlay", .source = "overlay", OPTIONS("uidmap=0:1000:100000", "lowerdir=/mnt")};
-    cr_assert_eq(refused(&spec, "/mnt/t", NULL), STATUS_UNIMPLEMENTED);
-    struct mount_spec gid = {.type = "tmpfs", .source = "x", OPTIONS("gidmap=0:1000:100000")};
-    cr_assert_eq(refused(&gid, "/mnt/t", NULL), STATUS_UNIMPLEMENTED);
+        .type = "overlay",
+        .source = "overlay",
+        OPTIONS(MAPPED, "workdir=/mnt/work", "upperdir=/mnt/up", lower, "index=off", "rprivate")};
+    cr_assert_eq(chdir("/mnt/up"), 0);
+    struct place *before = place_of();
+    apply(&spec, "/mnt/root");
+    place_is(before, "/mnt/root");
+}
+
+static int writes_as_roots(void)
+{
+    static const char *const files[] = {"/mnt/root/a", "/mnt/root/b", "/mnt/root/new"};
+    if (setgid(200000) < 0 || setuid(100000) < 0)
+        return 1;
+    for (size_t i = 0; i < 3; i++) {
+        int fd = open(files[i], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+        if (fd < 0 || write(fd, "y", 1) != 1)
+            return 2;
+        close(fd);
+    }
+    return 0;
+}
+
+Test(mapped, overlay_shows_its_layers_as_the_pods, .init = mapped_setup)
+{
+    support_mkdir("/mnt/one");
+    support_mkdir("/mnt/t:wo");
+    write_as("/mnt/one/a", 0, 0);
+    write_as("/mnt/one/c", 1000, 50);
+    write_as("/mnt/t:wo/b", 0, 0);
+    mapped_overlay("lowerdir=/mnt/t\\:wo:/mnt/one");
+    owner_is("/mnt/root", 100000, 200000);
+    owner_is("/mnt/root/a", 100000, 200000);
+    owner_is("/mnt/root/b", 100000, 200000);
+    owner_is("/mnt/root/c", 101000, 200050);
+    // The layers themselves are as they were.
+    owner_is("/mnt/one/a", 0, 0);
+    owner_is("/mnt/t:wo/b", 0, 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(writes_as_roots());
+    cr_assert_eq(support_wait(pid), 0);
+    char text[8];
+    support_read("/mnt/up/a", text, sizeof(text));
+    cr_expect_str_eq(text, "xy");
+    owner_is("/mnt/up/a", 100000, 200000);
+    owner_is("/mnt/up/new", 100000, 200000);
+    support_read("/mnt/one/a", text, sizeof(text));
+    cr_expect_str_eq(text, "x");
+    // One unmount is all.
+    cr_assert_eq(umount2("/mnt/root", UMOUNT_NOFOLLOW), 0);
+    cr_assert_eq(mount_is_mounted("/mnt/root"), 0);
+}
+
+Test(mapped, overlay_with_more_options_than_a_page, .init = mapped_setup)
+{
+    char parent[300] = "/mnt/";
+    memset(parent + 5, 'l', 200);
+    parent[205] = '\0';
+    support_mkdir(parent);
+    char *lower = many_layers(60, parent);
+    mapped_overlay(lower);
+    owner_is("/mnt/root/file0", 100000, 200000);
+    owner_is("/mnt/root/file59", 100000, 200000);
+    free(lower);
+}
+
+Test(mapped, shared_mounts_see_nothing_of_the_making, .init = mapped_setup)
+{
+    // As on a host: what is mounted below shows in every peer.
+    cr_assert_eq(mount(NULL, "/mnt", NULL, MS_SHARED, NULL), 0);
+    support_mkdir("/mnt/one");
+    write_as("/mnt/one/a", 0, 0);
+    mapped_overlay("lowerdir=/mnt/one");
+    owner_is("/mnt/root/a", 100000, 200000);
+    char table[65536];
+    read_table(table, sizeof(table));
+    cr_assert_not(strstr(table, " /mnt/one "), "%s", table);
+}
+
+Test(mapped, bind_and_others_are_mapped_themselves, .init = mapped_setup)
+{
+    support_mkdir("/mnt/from");
+    support_mkdir("/mnt/from/sub");
+    support_mkdir("/mnt/to");
+    cr_assert_eq(mount("sub", "/mnt/from/sub", "tmpfs", 0, NULL), 0);
+    write_as("/mnt/from/a", 0, 0);
+    write_as("/mnt/from/sub/b", 7, 8);
+    struct mount_spec bind = {
+        .type = "bind", .source = "/mnt/from", OPTIONS(MAPPED, "rbind", "ro")};
+    apply(&bind, "/mnt/to");
+    owner_is("/mnt/to/a", 100000, 200000);
+    owner_is("/mnt/to/sub/b", 100007, 200008);
+    owner_is("/mnt/from/a", 0, 0);
+    cr_assert_eq(open("/mnt/to/a", O_WRONLY | O_CLOEXEC), -1);
+    cr_assert_eq(errno, EROFS);
+
+    support_mkdir("/mnt/t");
+    struct mount_spec tmpfs = {
+        .type = "tmpfs", .source = "tmp", OPTIONS(MAPPED, "nosuid", "mode=0755", "rslave")};
+    struct place *before = place_of();
+    apply(&tmpfs, "/mnt/t");
+    place_is(before, "/mnt/t");
+    owner_is("/mnt/t", 100000, 200000);
+    cr_assert(flags_of("/mnt/t") & ST_NOSUID);
+}
+
+// With the capabilities that the task server has left, and for a mapping to the host's root.
+Test(mapped, a_confined_task_server_may, .init = mapped_setup)
+{
+    support_mkdir("/mnt/from");
+    support_mkdir("/mnt/to");
+    support_mkdir("/mnt/t");
+    write_as("/mnt/from/a", 5, 5);
+    struct error err = {0};
+    cr_assert_eq(confine_daemon(CONFINE_TASK, &err), 0, "%s", err.text);
+    struct mount_spec spec = {
+        .type = "bind", .source = "/mnt/from", OPTIONS("uidmap=5:0:1", "gidmap=5:0:1")};
+    apply(&spec, "/mnt/to");
+    owner_is("/mnt/to/a", 0, 0);
+    struct mount_spec tmpfs = {.type = "tmpfs", .source = "tmp", OPTIONS(MAPPED)};
+    struct place *before = place_of();
+    apply(&tmpfs, "/mnt/t");
+    place_is(before, "/mnt/t");
+    owner_is("/mnt/t", 100000, 200000);
+}
+
+Test(mapped, failure_leaves_nothing, .init = mapped_setup)
+{
+    static const struct {
+        const char *lower;
+        enum status status;
+        const char *text;
+    } rows[] = {
+        {"lowerdir=/mnt/one:/mnt/absent", STATUS_NOT_FOUND, "/mnt/absent"},
+        {"lowerdir=/mnt/one::/mnt/one", STATUS_INVALID_ARGUMENT, "lower directory"},
+        {"lowerdir=", STATUS_INVALID_ARGUMENT, "lower directory"},
+        {"lowerdir=one", STATUS_INVALID_ARGUMENT, "absolute"},
+        {"lowerdir=/mnt/one/../one", STATUS_INVALID_ARGUMENT, ".."},
+        // A file system that cannot be mapped.
+        {"lowerdir=/mnt/one:/proc/self", STATUS_FAILED_PRECONDITION, "hostUsers: true"},
+    };
+    support_mkdir("/mnt/one");
+    support_mkdir("/mnt/root");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct mount_spec spec = {
+            .type = "overlay", .source = "overlay", OPTIONS(rows[i].lower, MAPPED, "rprivate")};
+        char text[ERROR_TEXT_MAX];
+        struct place *before = place_of();
+        cr_expect_eq(refused(&spec, "/mnt/root", text), rows[i].status, "%s", text);
+        cr_expect(strstr(text, rows[i].text), "%s: %s", rows[i].lower, text);
+        place_is(before, NULL);
+    }
+    // The kernel refuses when all has been prepared.
+    struct mount_spec wild = {.type = "overlay",
+                              .source = "overlay",
+                              OPTIONS(MAPPED, "lowerdir=/mnt/one", "nosuchoption")};
+    struct place *before = place_of();
+    char text[ERROR_TEXT_MAX];
+    cr_expect_eq(refused(&wild, "/mnt/root", text), STATUS_INVALID_ARGUMENT, "%s", text);
+    place_is(before, NULL);
+    struct mount_spec proc = {.type = "proc", .source = "proc", OPTIONS(MAPPED)};
+    before = place_of();
+    cr_expect_eq(refused(&proc, "/mnt/root", text), STATUS_INVALID_ARGUMENT);
+    cr_expect(strstr(text, "hostUsers: true"), "%s", text);
+    place_is(before, NULL);
+}
+
+Test(mount, id_mappings_are_checked, .init = support_private_mounts)
+{
+    static const char *const bad[][2] = {
+        {"uidmap=0:1000:10", "nosuid"},          {"gidmap=0:1000:10", "nosuid"},
+        {"uidmap=0:1000:10", "gidmap="},         {"uidmap=0:1000:10,10:2000:1", "gidmap=0:1:1"},
+        {"uidmap=0:1000:0", "gidmap=0:1000:10"},
+    };
+    support_mkdir("/mnt/t");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct mount_spec spec = {.type = "tmpfs", .source = "x", OPTIONS(bad[i][0], bad[i][1])};
+        char text[ERROR_TEXT_MAX];
+        cr_expect_eq(refused(&spec, "/mnt/t", text), STATUS_INVALID_ARGUMENT);
+        cr_expect(strstr(text, "idmap="), "%s", text);
+    }
+    struct mount_spec spec = {.type = "tmpfs", .source = "x", OPTIONS(MAPPED, "remount", "ro")};
+    cr_expect_eq(refused(&spec, "/mnt/t", NULL), STATUS_INVALID_ARGUMENT);
+    cr_assert_eq(mount_is_mounted("/mnt/t"), 0);
 }
 
 Test(mount, target_must_not_be_a_link, .init = support_private_mounts)

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/utsname.h>
 
+#include "linux/confine.h"
 #include "linux/mount.h"
 #include "linux/namespace.h"
 #include "linux/userns.h"
@@ -588,6 +589,25 @@ Test(namespace, init_has_an_empty_root_and_no_descriptors, .init = skip_without_
 {
     struct process_id init = run_init();
     has_an_empty_root_and_no_descriptors(&init);
+    end(&init, SIGTERM);
+}
+
+// With the capabilities and system calls that the sandboxer has left.
+Test(userns, a_confined_sandboxer_may_make_it, .init = skip_without_init)
+{
+    struct error err = {0};
+    static const struct id_maps to_root = {{0, 0, 1000}, {0, 0, 1000}};
+    struct namespace_plan plan = {.dir = "/mnt/pod",
+                                  .ipc = true,
+                                  .uts = true,
+                                  .pid = true,
+                                  .hostname = "pod-host",
+                                  .users = &to_root,
+                                  .init_path = INIT,
+                                  .init_name = "pod-init"};
+    cr_assert_eq(confine_daemon(CONFINE_SANDBOXER, &err), 0, "%s", err.text);
+    struct process_id init = run_ok(&plan);
+    end_with_the_test(&init);
     end(&init, SIGTERM);
 }
 

@@ -250,6 +250,36 @@ Test(join, files_of_a_pod_with_a_user_namespace_carry_its_mappings)
     json_object_put(spec);
 }
 
+// sysfs belongs to whom the network belongs to.
+Test(join, sysfs_is_the_hosts_where_a_user_namespace_has_the_hosts_network)
+{
+    static const char sys[] = "{\"destination\":\"/sys\",\"type\":\"sysfs\",\"source\":\"sysfs\"},"
+                              "{\"destination\":\"/sys/fs/cgroup\",\"type\":\"cgroup\"}";
+    for (int net = 0; net < 2; net++) {
+        for (int user = 0; user < 2; user++) {
+            struct pod pod = {.id = LENT("p")};
+            if (net)
+                pod.net_ns = LENT("/run/k/p/ns/net");
+            if (user) {
+                pod.user_ns = LENT("/run/k/p/ns/user");
+                pod.ids = (struct id_maps){{0, 70000, 65536}, {0, 70000, 65536}};
+            }
+            json_object *spec = small_spec("", sys, false);
+            join(spec, &pod);
+            if (user && !net)
+                expect_bind(mount_of(spec, "/sys"), "/sys",
+                            "[\"rbind\",\"rprivate\",\"rro\",\"nosuid\",\"noexec\",\"nodev\"]");
+            else
+                cr_expect_str_eq(string_of(mount_of(spec, "/sys"), "type"), "sysfs");
+            json_object *mounts = json_object_object_get(spec, "mounts");
+            cr_expect_eq(json_object_array_length(mounts), 2u);
+            cr_expect_str_eq(string_of(json_object_array_get_idx(mounts, 0), "destination"), "/sys",
+                             "it keeps its place before what lies in it");
+            json_object_put(spec);
+        }
+    }
+}
+
 Test(join, a_destination_that_is_taken_stays)
 {
     static const char *const same[] = {

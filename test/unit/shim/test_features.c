@@ -93,13 +93,23 @@ Test(features, the_engine_is_asked_once)
     cr_expect_eq(st.st_mode & 07777, 0700u);
 }
 
-Test(features, user_namespaces_are_not_promised)
+Test(features, everything_that_the_engine_says_is_passed_on)
 {
-    write_engine("echo '{\"ociVersionMax\":\"1.3.0\",\"linux\":{\"namespaces\":[\"user\",\"pid\"],"
-                 "\"mountExtensions\":{\"idmap\":{\"enabled\":true}}}}'");
-    cr_expect_eq(ask(engine, "{\"ociVersionMax\":\"1.3.0\",\"linux\":{\"namespaces\":[\"pid\"],"
-                             "\"mountExtensions\":{\"idmap\":{\"enabled\":false}}}}"),
-                 0);
+    static const char all[] =
+        "{\"ociVersionMax\":\"1.3.0\",\"mountOptions\":[\"ro\",\"rro\"],\"linux\":{\"namespaces\":["
+        "\"user\",\"pid\"],\"mountExtensions\":{\"idmap\":{\"enabled\":true}}},\"unknown\":[1.5]}"
+        "\n";
+    char body[512];
+    snprintf(body, sizeof body, "echo '%.*s'", (int)strlen(all) - 1, all);
+    write_engine(body);
+    for (int i = 0; i < 2; i++) {
+        struct buf out;
+        buf_init(&out, FEATURES_SIZE_MAX);
+        cr_assert_eq(features_get(engine, cache, &out, NULL), 0);
+        cr_expect_str_eq(buf_cstr(&out), all);
+        buf_free(&out);
+    }
+    cr_expect_eq(count_calls(), 1);
 }
 
 Test(features, another_program_file_is_asked_again)
