@@ -289,6 +289,17 @@ int rpc_stream_send(struct rpc_stream *st, const uint8_t *data, size_t len)
     return c->session.broken ? -EPIPE : r;
 }
 
+bool rpc_stream_room(struct rpc_stream *st, size_t most)
+{
+    struct conn *c = st->req.conn;
+    if (!c || c->closing || c->failed || st->ended)
+        return false;
+    if (ttrpc_conn_unsent(c) <= most)
+        return true;
+    st->starved = c->starved = true;
+    return false;
+}
+
 bool rpc_stream_end(struct rpc_stream *st)
 {
     struct conn *c = st->req.conn;

@@ -77,6 +77,9 @@ void rpc_stream_take(struct rpc_stream *st, const struct rpc_stream_events *even
 // Sends a message. Returns 0; -EAGAIN while the peer does not read (nothing is sent; `writable`
 // follows), -EPIPE after our end or when the connection is about to close, -EMSGSIZE over 4 MiB.
 int rpc_stream_send(struct rpc_stream *st, const uint8_t *data, size_t len);
+// Whether at most `most` bytes wait for the peer on the stream's connection. If not, `writable`
+// follows when there is room again; so who asks before it makes a message never has one left over.
+bool rpc_stream_room(struct rpc_stream *st, size_t most);
 // Ends our side. Returns true if the peer had ended already: the stream is over. Else it lives on
 // until the peer ends, too: that tells that the peer has taken everything.
 bool rpc_stream_end(struct rpc_stream *st);

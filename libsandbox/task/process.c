@@ -210,7 +210,6 @@ static void process_stop(struct task_process *p, bool publish)
     if (publish)
         publish_exit(p);
     update_record(t);
-    task_stdio_exited(p->io);
     waits_end(p);
     if (is_init(p)) {
         init_stopped(t);
@@ -234,10 +233,17 @@ static bool execs_live(const struct task *t)
     return false;
 }
 
+static void output_handed(void *arg)
+{
+    task_process_settle(arg);
+}
+
 void task_process_settle(struct task_process *p)
 {
-    struct task *t = p->task;
+    const struct task *t = p->task;
     if (!p->exit_seen || p->state == PROCESS_STOPPED || p->state == PROCESS_STARTING)
+        return;
+    if (!task_stdio_exited(p->io, output_handed, p))
         return;
     if (is_init(p) && !t->exec_time_over && execs_live(t))
         return;

@@ -16,6 +16,7 @@
 #include "rpc/listen.h"
 #include "task/internal.h"
 #include "task/recovery.h"
+#include "task/streams.h"
 
 // How long a server that ends waits for containerd to take its last events.
 #define FLUSH_SECONDS 1.0
@@ -126,6 +127,7 @@ int task_server_listen(struct task_server *s, const char *path, struct error *er
     if (!s->rpc) // which has closed fd
         return error_errno(err, ENOMEM, "%s", path);
     http_server_open(s->metrics, s->dir, "task-metrics.sock", s->metrics_address);
+    ttrpc_server_set_streams(s->rpc, streams_methods(s->stdio.streams));
     return 0;
 }
 
@@ -156,6 +158,7 @@ void task_server_check_drained(struct task_server *s)
     if (!s->draining || s->drain_called || map_size(s->tasks))
         return;
     s->drain_called = true;
+    streams_drain(s->stdio.streams);
     if (s->rpc)
         ttrpc_server_drain(s->rpc, answers_sent, s);
     else

@@ -13,14 +13,22 @@
 #include "base/file.h"
 #include "base/ident.h"
 #include "task/console.h"
+#include "task/stream_io.h"
+#include "task/streams.h"
 
 struct task_stdio {
     struct stdio_host *host;
-    int given[3];  // what the process gets (or, with a terminal, what is copied to and from it)
-    int keep[2];   // read handles of stdout and stderr
-    int hold_in;   // write handle of stdin
-    bool started;  // the process has its ends
-    bool orphaned; // drains by itself
+    int given[3]; // what the process gets (or, with a terminal, what is copied to and from it)
+    int keep[2];  // read handles of stdout and stderr
+    int hold_in;  // write handle of stdin
+    struct stream_in *in;      // NULL: not by a stream
+    struct stream_out *out[2]; // stdout and stderr
+    bool started;              // the process has its ends
+    bool exited;
+    bool orphaned;     // drains by itself
+    ev_timer handover; // runs while an exit is held back
+    void (*handed)(void *arg);
+    void *handed_arg;
     uint16_t columns, rows;
     struct console *console;
     LIST_ENTRY(task_stdio) link;
@@ -137,6 +145,76 @@ static int open_file(struct task_stdio *io, int n, const char *url, struct error
     return 0;
 }
 
+// ---- streams --------------------------------------------------------------------------------
+
+#define STREAM_QUERY "?streaming_id="
+
+static bool is_stream(const char *url)
+{
+    return strstr(url, STREAM_QUERY) != NULL;
+}
+
+static const char *stream_id(const char *url)
+{
+    return strstr(url, STREAM_QUERY) + strlen(STREAM_QUERY);
+}
+
+// The address is what the sandboxer gave containerd, who has come to us by it.
+static int check_stream(const char *url, const char *field, struct error *err)
+{
+    const char *id = stream_id(url);
+    if (strncmp(url, "ttrpc+unix://", 13) != 0)
+        return error_set(err, STATUS_UNIMPLEMENTED,
+                         "%s: streams are served at ttrpc+unix:// addresses, not at %.200s", field,
+                         url);
+    if (stream_id_check(id, field, err) < 0)
+        return -1;
+    if (strcmp(strrchr(id, '-') + 1, field) != 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s is another stream", field, id);
+    return 0;
+}
+
+static bool all_handed(const struct task_stdio *io)
+{
+    for (int n = 0; n < 2; n++) {
+        if (io->out[n] && !stream_out_handed(io->out[n]))
+            return false;
+    }
+    return true;
+}
+
+// Told by the loop, not from within what a connection has said.
+static void output_handed(void *arg)
+{
+    struct task_stdio *io = arg;
+    if (ev_is_active(&io->handover) && all_handed(io))
+        ev_feed_event(io->host->loop, &io->handover, EV_TIMER);
+}
+
+static void on_handover(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    struct task_stdio *io = container_of(w, struct task_stdio, handover);
+    ev_timer_stop(loop, w);
+    io->handed(io->handed_arg);
+}
+
+static int open_by_stream(struct task_stdio *io, int n, const char *url, struct error *err)
+{
+    struct ev_loop *loop = io->host->loop;
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        return error_errno(err, errno, "%s: pipe", fields[n]);
+    io->given[n] = ends[n ? 1 : 0];
+    if (n == 0)
+        io->in = stream_in_new(loop, io->host->streams, stream_id(url), ends[1], err);
+    else
+        io->out[n - 1] = stream_out_new(loop, io->host->streams, stream_id(url), ends[0],
+                                        output_handed, io, err);
+    if (n == 0 ? !io->in : !io->out[n - 1])
+        return error_wrap(err, "%s", fields[n]);
+    return 0;
+}
+
 // ---- what is not served ---------------------------------------------------------------------
 
 static bool is_other(const char *url)
@@ -146,11 +224,6 @@ static bool is_other(const char *url)
 
 static int check_other(const char *url, const char *field, struct error *err)
 {
-    if (strstr(url, "?streaming_id="))
-        return error_set(err, STATUS_UNIMPLEMENTED,
-                         "%s: streaming IO (%.200s) is not served here; set io_type = \"fifo\" in "
-                         "containerd's configuration of this runtime",
-                         field, url);
     if (strstr(url, "://"))
         return error_set(err, STATUS_UNIMPLEMENTED,
                          "%s: URLs of the form %.*s:// (%.200s) are not served here", field,
@@ -165,9 +238,8 @@ static int open_other(struct task_stdio *io, int n, const char *url, struct erro
 }
 
 static const struct scheme schemes[] = {
-    {is_empty, check_nothing, open_null},
-    {is_path, check_path, open_fifo},
-    {is_file, check_file, open_file},
+    {is_empty, check_nothing, open_null}, {is_path, check_path, open_fifo},
+    {is_file, check_file, open_file},     {is_stream, check_stream, open_by_stream},
     {is_other, check_other, open_other}, // last: takes everything
 };
 
@@ -236,6 +308,7 @@ struct task_stdio *task_stdio_open(struct stdio_host *h, const struct stdio_spec
                               .hold_in = -1,
                               .columns = spec->columns,
                               .rows = spec->rows};
+    ev_timer_init(&io->handover, on_handover, STDIO_HANDOVER_SECONDS, 0);
     for (int n = 0; n < 3; n++) {
         if (open_stream(io, spec, n, err) < 0)
             return task_stdio_free(io);
@@ -282,17 +355,38 @@ int task_stdio_resize(struct task_stdio *io, uint32_t columns, uint32_t rows, st
 
 void task_stdio_close_stdin(struct task_stdio *io)
 {
-    if (io)
-        close_fd(&io->hold_in);
-}
-
-void task_stdio_exited(struct task_stdio *io)
-{
     if (!io)
         return;
     close_fd(&io->hold_in);
+    if (io->in)
+        stream_in_close(io->in);
+}
+
+static void process_ended(struct task_stdio *io)
+{
+    close_fd(&io->hold_in);
     if (io->console)
         console_exited(io->console);
+    if (io->in)
+        stream_in_exited(io->in);
+    for (int n = 0; n < 2; n++) {
+        if (io->out[n])
+            stream_out_exited(io->out[n]);
+    }
+    if (io->started && !all_handed(io))
+        ev_timer_start(io->host->loop, &io->handover);
+}
+
+bool task_stdio_exited(struct task_stdio *io, void (*handed)(void *arg), void *arg)
+{
+    if (!io)
+        return true;
+    io->handed = handed;
+    io->handed_arg = arg;
+    if (!io->exited)
+        process_ended(io);
+    io->exited = true;
+    return !ev_is_active(&io->handover);
 }
 
 // ---- the end --------------------------------------------------------------------------------
@@ -312,6 +406,7 @@ struct task_stdio *task_stdio_free(struct task_stdio *io)
 {
     if (!io)
         return NULL;
+    ev_timer_stop(io->host->loop, &io->handover);
     if (io->console && !io->orphaned && console_draining(io->console)) {
         io->orphaned = true;
         LIST_INSERT_HEAD(&io->host->orphans, io, link);
@@ -324,6 +419,9 @@ struct task_stdio *task_stdio_free(struct task_stdio *io)
         close_fd(&io->given[n]);
     for (int n = 0; n < 2; n++)
         release_reader(&io->keep[n]);
+    for (int n = 0; n < 2; n++)
+        stream_out_free(io->out[n]);
+    stream_in_free(io->in);
     close_fd(&io->hold_in);
     free(io);
     return NULL;
@@ -337,13 +435,15 @@ int stdio_host_init(struct stdio_host *h, struct ev_loop *loop, const char *dir)
     if (r < 0)
         return r;
     h->console_dir = strdup(dir);
-    return h->console_dir ? 0 : -ENOMEM;
+    h->streams = streams_new(loop);
+    return h->console_dir && h->streams ? 0 : -ENOMEM;
 }
 
 void stdio_host_done(struct stdio_host *h)
 {
     while (!LIST_EMPTY(&h->orphans))
         task_stdio_free(LIST_FIRST(&h->orphans));
+    h->streams = streams_free(h->streams);
     free(h->console_dir);
     h->console_dir = NULL;
 }

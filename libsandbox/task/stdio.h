@@ -1,6 +1,7 @@
 // Standard input, output and error of one process, by the URLs that containerd gives.
 //
-// FIFOs (absolute paths) are handed to the process itself; no byte goes through us. We keep
+// FIFOs (absolute paths) are handed to the process itself; no byte goes through us. (A reader that
+// comes late finds everything, which streams cannot promise: hence they are the default.) We keep
 //   - a read handle on stdout and stderr until the process is deleted: the process gets no EPIPE
 //     while containerd is away, and the bytes in the FIFO stay for a reader that comes late. A read
 //     handle does not keep a reader from seeing the end of file. When it is given up, the FIFO is
@@ -9,10 +10,15 @@
 //   - a write handle on stdin until CloseIO or the end of the process: containerd may come and go
 //     without the process seeing an end of file.
 //
+// Streams (ttrpc+unix://<our socket>?streaming_id=<id>) carry the bytes on connections that
+// containerd has opened to us: the process gets pipes, and we copy (stream_io.h). containerd throws
+// away what it has not read when it hears of the exit, so an exit is held back until it has read
+// everything, at most STDIO_HANDOVER_SECONDS.
+//
 // A terminal is made by the runtime, which sends its master to a socket of ours; bytes are copied
-// between master and FIFOs with bounded buffers and back-pressure in both directions. After the end
-// of the process what the master still holds is copied until it is empty or nobody took a byte for
-// STDIO_DRAIN_SECONDS; nothing waits for that.
+// between master and FIFOs (or the pipes of streams) with bounded buffers and back-pressure in both
+// directions. After the end of the process what the master still holds is copied until it is empty
+// or nobody took a byte for STDIO_DRAIN_SECONDS; nothing waits for that.
 #ifndef TASK_STDIO_H
 #define TASK_STDIO_H
 
@@ -28,14 +34,19 @@
 #define STDIO_BUFFER_MAX (64u * 1024)
 // How long the copying goes on without progress after the end of the process.
 #define STDIO_DRAIN_SECONDS 10.0
+// How long an exit may be held back until the output has been read from the streams. Less than
+// TASK_KILL_SECONDS, or a pod could not be stopped while a reader stalls.
+#define STDIO_HANDOVER_SECONDS 5.0
 
 struct task_stdio;
+struct streams;
 
 // Owner of all stdio of a server. Stdio that still drains after its process was deleted is kept
 // here.
 struct stdio_host {
     struct ev_loop *loop;
     char *console_dir; // 0700; console sockets are made below
+    struct streams *streams;
     LIST_HEAD(stdio_orphans, task_stdio) orphans;
 };
 // `dir` is made. 0 or negative errno.
@@ -54,7 +65,7 @@ struct stdio_spec {
 // are not served. Touches nothing. 0 or -1.
 int task_stdio_check(const struct stdio_spec *spec, struct error *err);
 // Opens everything. NULL on error: NOT_FOUND names a missing FIFO, FAILED_PRECONDITION a file that
-// is none.
+// is none or a stream that is not open, ALREADY_EXISTS a stream of another process.
 struct task_stdio *task_stdio_open(struct stdio_host *h, const struct stdio_spec *spec,
                                    struct error *err);
 // What the process gets as 0, 1, 2; all -1 with a terminal. Borrowed until task_stdio_attach.
@@ -68,8 +79,10 @@ int task_stdio_attach(struct task_stdio *io, struct error *err);
 int task_stdio_resize(struct task_stdio *io, uint32_t columns, uint32_t rows, struct error *err);
 // The process sees the end of file once containerd has closed too. Idempotent.
 void task_stdio_close_stdin(struct task_stdio *io);
-// The process has ended.
-void task_stdio_exited(struct task_stdio *io);
+// The process has ended. True if its output is in other hands, so that the exit may be told; if
+// not, `handed` is called from the loop when it is, or has been waited for long enough, and then
+// this returns true. Accepts NULL (true).
+bool task_stdio_exited(struct task_stdio *io, void (*handed)(void *arg), void *arg);
 // Gives everything up; a terminal that still drains goes on by itself. Accepts NULL. Returns NULL.
 struct task_stdio *task_stdio_free(struct task_stdio *io);
 

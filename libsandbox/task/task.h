@@ -12,7 +12,8 @@
 //   STARTING  Start is under way. An exit that is noticed now is held back until Start is over, so
 //             that the start event comes before the exit event; but if Start does not end within
 //             TASK_EXEC_END_SECONDS of the exit, it is given up.
-//   RUNNING   started.
+//   RUNNING   started. An exit that is noticed is held back until the output has been handed on
+//             (task_stdio_exited).
 //   STOPPED   the exit is known and published (TaskExit queued, then every Wait answered).
 //
 // The exit of init is reported last: processes that were exec'ed are ended first (at most

@@ -147,8 +147,7 @@ static const struct api_method *find_method(const struct api_method *m, const ch
 // state in which the reference server had it, or it is one of the few things that we do not do.
 static bool refusal_is_fine(const struct error *err)
 {
-    return err->status == STATUS_NOT_FOUND || err->status == STATUS_FAILED_PRECONDITION ||
-           (err->status == STATUS_UNIMPLEMENTED && strstr(err->text, "streaming IO"));
+    return err->status == STATUS_NOT_FOUND || err->status == STATUS_FAILED_PRECONDITION;
 }
 
 static void check_answer(const struct request *q, const struct api_method *method,

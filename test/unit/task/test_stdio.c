@@ -67,7 +67,7 @@ Test(stdio, a_reader_that_comes_late_finds_every_byte_and_the_end)
     close(reader); // containerd goes away
     cr_expect(write(fds[1], "after", 5) == 5);
     close_all(fds);
-    task_stdio_exited(io);
+    cr_expect(task_stdio_exited(io, NULL, NULL), "by FIFO nothing is held back");
     reader = open(p.path[1], O_RDONLY | O_NONBLOCK);
     cr_expect(read(reader, buf, sizeof buf) == 8);
     cr_expect(memcmp(buf, "oreafter", 8) == 0);
@@ -97,7 +97,7 @@ Test(stdio, a_reader_that_blocks_in_open_is_let_through)
     struct task_stdio *io = open_all(&p, fds);
     cr_expect(write(fds[1], "bytes", 5) == 5);
     close_all(fds);
-    task_stdio_exited(io);
+    cr_expect(task_stdio_exited(io, NULL, NULL), "by FIFO nothing is held back");
     cr_assert(pthread_create(&thread, NULL, blocking_reader, p.path[1]) == 0);
     usleep(200000);
     task_stdio_free(io);
@@ -160,7 +160,11 @@ Test(stdio, refused_urls_are_named)
         enum status status;
         const char *says;
     } rows[] = {{"binary:///bin/logger?x=y", STATUS_UNIMPLEMENTED, "binary://"},
-                {"unix:///s?streaming_id=c1-stdout", STATUS_UNIMPLEMENTED, "io_type"},
+                {"unix:///s?streaming_id=c1-stdout", STATUS_UNIMPLEMENTED, "ttrpc+unix://"},
+                {"ttrpc+unix:///s?streaming_id=c1-stderr", STATUS_INVALID_ARGUMENT, "c1-stderr"},
+                {"ttrpc+unix:///s?streaming_id=c1", STATUS_INVALID_ARGUMENT, "-stdout"},
+                {"ttrpc+unix:///s?streaming_id=../c1-stdout", STATUS_INVALID_ARGUMENT, "stdout"},
+                {"ttrpc+unix:///s?streaming_id=", STATUS_INVALID_ARGUMENT, "stdout"},
                 {"npipe://x", STATUS_UNIMPLEMENTED, "npipe://"},
                 {"relative", STATUS_INVALID_ARGUMENT, "relative"},
                 {"/a/../b", STATUS_INVALID_ARGUMENT, "stdout"},
