@@ -55,8 +55,11 @@ static void request_detach(struct request *r)
 static void request_free(struct request *r)
 {
     struct ttrpc_server *s = r->server;
+    struct conn *c = r->conn;
     if (s) {
         request_detach(r);
+        if (c && r->stream)
+            ttrpc_conn_linger(c);
         LIST_REMOVE(r, in_server);
         s->usage.requests--;
         s->usage.request_memory -= r->charged;
@@ -171,6 +174,8 @@ static void start_call(struct conn *c, const struct ttrpc_request *msg, size_t m
         return;
     }
     request_init(&sc->req, c, msg, false, size);
+    c->called = true;
+    ttrpc_conn_linger(c);
     sc->call = (struct rpc_call){.transport = &call_transport};
     sc->metadata_len = metadata_len;
     char *to = sc->metadata;
@@ -201,6 +206,7 @@ static void start_stream(struct conn *c, const struct ttrpc_request *msg)
     }
     uint32_t id = msg->id;
     request_init(&st->req, c, msg, true, sizeof *st);
+    ttrpc_conn_linger(c);
     st->peer_ended = msg->flags & TTRPC_REMOTE_CLOSED;
     m->open(st, msg->payload, msg->payload_len, m->ctx);
 

@@ -141,6 +141,7 @@ static void conn_close(struct conn *c, const char *why)
     c->closing = true;
     ev_io_stop(s->loop, &c->io);
     ev_timer_stop(s->loop, &c->frame_timer);
+    ev_timer_stop(s->loop, &c->linger);
     if (c->dirty)
         TAILQ_REMOVE(&s->dirty, c, dirty_link);
     LIST_REMOVE(c, link);
@@ -222,6 +223,27 @@ static void on_frame_timeout(struct ev_loop *loop, ev_timer *w, int revents)
     conn_close(c, "the peer did not finish a frame in time");
 }
 
+// Once more if something still waits to be sent or read.
+static void on_linger(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    struct conn *c = container_of(w, struct conn, linger);
+    if (ttrpc_conn_unsent(c) || ttrpc_session_partial(&c->session)) {
+        ev_timer_start(loop, w);
+        return;
+    }
+    log_debug("ttrpc: closing a connection whose streams are over");
+    conn_close(c, "the streams of the connection are over");
+}
+
+void ttrpc_conn_linger(struct conn *c)
+{
+    ev_timer_stop(c->server->loop, &c->linger);
+    if (c->closing || c->called || !LIST_EMPTY(&c->requests))
+        return;
+    ev_timer_set(&c->linger, c->server->limits.stream_linger, 0.);
+    ev_timer_start(c->server->loop, &c->linger);
+}
+
 // ---- accepting ---------------------------------------------------------------------------------
 
 static bool peer_allowed(const struct ttrpc_server *s, int fd)
@@ -252,6 +274,7 @@ static void conn_new(struct ttrpc_server *s, int fd)
     LIST_INSERT_HEAD(&s->conns, c, link);
     s->usage.connections++;
     ev_timer_init(&c->frame_timer, on_frame_timeout, 0., 0.);
+    ev_timer_init(&c->linger, on_linger, 0., 0.);
     ev_io_init(&c->io, on_conn_io, fd, EV_READ);
     ev_io_start(s->loop, &c->io);
 }
@@ -337,6 +360,7 @@ struct ttrpc_server *ttrpc_server_new(struct ev_loop *loop, int listen_fd,
                                              .requests_total = TTRPC_SERVER_REQUESTS_TOTAL_MAX,
                                              .memory = TTRPC_SERVER_MEMORY_MAX,
                                              .frame_timeout = TTRPC_SERVER_FRAME_TIMEOUT,
+                                             .stream_linger = TTRPC_SERVER_STREAM_LINGER,
                                              .uid = geteuid()};
     TAILQ_INIT(&s->dirty);
     ev_timer_init(&s->accept_timer, on_accept_timer, 0., 0.);

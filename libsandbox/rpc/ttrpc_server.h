@@ -18,8 +18,12 @@
 // Over it a connection that holds more than its equal share is closed. The same again for the
 // records of open requests (metadata); there a new request is answered RESOURCE_EXHAUSTED.
 #define TTRPC_SERVER_MEMORY_MAX (256u * 1024 * 1024)
-// Seconds in which a frame that has begun must be complete. An idle connection lives for ever.
+// Seconds in which a frame that has begun must be complete. An idle connection lives for ever,
 #define TTRPC_SERVER_FRAME_TIMEOUT 30.0
+// but one that has only ever carried streams is closed when the last of them has been over for so
+// long: containerd before 2.3 opens one per stream and never closes it. (What a client still sends
+// for a stream that is over comes within this time.)
+#define TTRPC_SERVER_STREAM_LINGER 2.0
 
 struct ttrpc_server;
 
@@ -92,7 +96,7 @@ void rpc_stream_drop(struct rpc_stream *st);
 
 struct ttrpc_server_limits {
     size_t connections, requests, requests_total, memory;
-    double frame_timeout;
+    double frame_timeout, stream_linger;
     uid_t uid; // that peers must have
 };
 // The limits in force, to be changed before the loop runs.

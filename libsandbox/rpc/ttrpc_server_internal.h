@@ -20,8 +20,10 @@ struct conn {
     bool failed; // to be closed by the loop
     bool closing;
     bool starved; // a stream was refused with -EAGAIN
+    bool called;  // has carried a call
     ev_io io;
     ev_timer frame_timer;
+    ev_timer linger; // after its last stream
     uint64_t frame; // that frame_timer runs for
     size_t charged; // part of the server's `memory`
     struct ttrpc_session session;
@@ -78,6 +80,8 @@ struct ttrpc_server {
 void ttrpc_conn_touch(struct conn *c);
 // Bytes that wait to be sent.
 size_t ttrpc_conn_unsent(const struct conn *c);
+// A stream of this connection has begun or ended.
+void ttrpc_conn_linger(struct conn *c);
 // A request has ended.
 void ttrpc_drain_check(struct ttrpc_server *s);
 

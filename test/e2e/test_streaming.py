@@ -221,6 +221,5 @@ def test_nothing_is_left(node):
     crictl("stop", "-t", "0", containers[0].id)
     pod.remove()
     kuasar.nothing_left(before)
-    if kuasar.CONTAINERD == "2.1":
-        return  # keeps the connection of a stream that has ended until it ends itself
+    # containerd 2.1 would keep the connection of a stream until it ends itself.
     until(lambda: kuasar.open_fds(node.task_pid()) <= fds, "connections are closed")

@@ -611,3 +611,66 @@ Test(ttrpc_server, a_stream_waits_for_its_reader)
     expect_stream("writable;");
     streams_down(&p);
 }
+
+Test(ttrpc_server, a_stream_is_asked_for_room_before_there_is_a_message)
+{
+    struct peer p;
+    streams_up(&p);
+    stream_open(&p, "Stream", "");
+    expect_stream("open ;");
+    static uint8_t chunk[32768];
+    ev_io_stop(rig.loop, &p.io);
+    int sent = 0;
+    while (rpc_stream_room(st.stream, 65536)) {
+        cr_assert_eq(rpc_stream_send(st.stream, chunk, sizeof chunk), 0);
+        cr_assert_lt(++sent, 100, "the socket and 64 KiB are not so large");
+        ev_run(rig.loop, EVRUN_NOWAIT);
+    }
+    ev_io_start(rig.loop, &p.io);
+    expect_stream("writable;");
+    // With a request on its way again `writable` may have come for the larger bound.
+    until(rpc_stream_room(st.stream, 65536));
+    rpc_stream_end(st.stream);
+    cr_expect(!rpc_stream_room(st.stream, 65536), "nothing may follow the end");
+    streams_down(&p);
+}
+
+static void stream_through(struct peer *p)
+{
+    uint32_t id = stream_open(p, "Stream", "");
+    expect_stream("open ;");
+    cr_assert_not(rpc_stream_end(st.stream));
+    ttrpc_session_send_end(&p->session, id);
+    peer_flush(p);
+    expect_stream("closed 0;");
+}
+
+Test(ttrpc_server, a_connection_that_carried_streams_only_is_closed_after_them)
+{
+    struct peer p, other;
+    ttrpc_server_limits(rig.server)->stream_linger = 0.1;
+    streams_up(&p);
+    stream_through(&p);
+    stream_open(&p, "Stream", ""); // one that is open keeps it
+    expect_stream("open ;");
+    run_for(0.3);
+    cr_assert_not(p.eof);
+    rpc_stream_drop(st.stream);
+    until(p.eof);
+    cr_assert_eq(usage().connections, 0);
+    peer_close(&p);
+
+    // A connection that has carried a call is not ours to close.
+    peer_open(&p);
+    peer_open(&other);
+    peer_call(&p, "Echo", "first");
+    peer_expect(&p, "1:first;");
+    stream_through(&p);
+    stream_through(&other);
+    peer_call(&other, "Echo", "later");
+    run_for(0.3);
+    cr_assert_not(p.eof);
+    cr_assert_not(other.eof);
+    peer_close(&other);
+    streams_down(&p);
+}
