@@ -41,12 +41,14 @@
 // Exit status of a sandbox that was stopped on request, and of one that never was.
 #define STATUS_STOPPED_BY_REQUEST 0
 #define STATUS_NEVER_CREATED      255
-// How often the sweep is made, and the age from which on sandboxes that nobody starts are ended, in
-// seconds. containerd pulls the pause image between Create and Start, so the age is generous. A pod
-// on the host's network shows no sign of being forgotten, so it gets more time.
-#define SWEEP_INTERVAL     60.0
-#define UNSTARTED_AGE      600
-#define UNSTARTED_AGE_HOST (6 * UNSTARTED_AGE)
+// How often the sweep is made while it is needed, in seconds.
+#define SWEEP_INTERVAL 5.0
+// A pod on the host's network shows no sign of being forgotten: how long it may be created and not
+// started, in seconds. containerd pulls the pause image between Create and Start.
+#define UNSTARTED_AGE 3600
+// How long a running one may have no Wait, in seconds. After a restart of ours containerd takes up
+// to 7 s to ask again.
+#define UNWATCHED_AGE 30
 
 const struct stage_plan sandbox_timing_plans[SANDBOX_TIMING_MAX_] = {
     [SANDBOX_TIMING_CREATE] = {"sandbox_create", {"plan", "journal", "make", "record"}},
@@ -87,7 +89,8 @@ static time_t boottime(void)
 static bool is_settled(const struct sandbox *s)
 {
     enum sandbox_state state = s->record.state;
-    return (state == SANDBOX_READY || state == SANDBOX_STOPPED) && !s->record.remove;
+    bool watched = state == SANDBOX_READY && !TAILQ_EMPTY(&s->waits.list);
+    return (watched || state == SANDBOX_STOPPED) && !s->record.remove;
 }
 
 static void want_sweep(struct sandbox *s)
@@ -199,7 +202,9 @@ static struct rpc_call *unpark(struct sandbox_waiter *w)
 static void on_cancelled(struct rpc_call *call, void *arg)
 {
     (void)call;
+    struct sandbox *s = ((struct sandbox_waiter *)arg)->sandbox;
     unpark(arg);
+    want_sweep(s);
 }
 
 // Returns 0, or -1 when the call was refused instead (and is over).
@@ -216,6 +221,7 @@ static int park(struct sandbox *s, struct sandbox_waiters *in, struct rpc_call *
         rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED, "no memory");
         return -1;
     }
+    w->sandbox = s;
     w->call = call;
     w->in = in;
     TAILQ_INSERT_TAIL(&in->list, w, link);
@@ -618,15 +624,16 @@ static bool is_gone(const char *netns)
            (err.status == STATUS_NOT_FOUND || err.status == STATUS_INVALID_ARGUMENT);
 }
 
-// A pod whose RunPodSandbox failed after Create: containerd calls nothing, but it takes the network
-// namespace away.
-static bool is_unstarted(const struct sandbox *s, time_t now)
+// A pod whose RunPodSandbox failed after Create or Start (we may have been killed before containerd
+// had the answer): containerd calls nothing, but it takes the network namespace away, and nobody
+// waits for the sandbox. Of a pod that it knows it does so only after Stop.
+static bool is_forgotten(const struct sandbox *s, time_t now)
 {
-    if (s->record.state != SANDBOX_CREATED)
-        return false;
-    if (*s->record.netns)
-        return now - s->since >= UNSTARTED_AGE && is_gone(s->record.netns);
-    return now - s->since >= UNSTARTED_AGE_HOST;
+    bool own_network = *s->record.netns;
+    if (s->record.state == SANDBOX_CREATED)
+        return own_network ? is_gone(s->record.netns) : now - s->since >= UNSTARTED_AGE;
+    return s->record.state == SANDBOX_READY && own_network && TAILQ_EMPTY(&s->waits.list) &&
+           now - s->since >= UNWATCHED_AGE && is_gone(s->record.netns);
 }
 
 void sandbox_resume(struct sandbox *s)
@@ -660,8 +667,9 @@ static bool sweep_one(const char *key, void *value, void *arg)
 {
     (void)key;
     struct sandbox *s = value;
-    if (is_unstarted(s, *(const time_t *)arg)) {
-        log_warn("sandbox %s: created, but never started; ending it", s->record.id);
+    if (is_forgotten(s, *(const time_t *)arg)) {
+        log_warn("sandbox %s: %s, and containerd has forgotten it; ending it", s->record.id,
+                 sandbox_state_name(s->record.state));
         s->record.remove = true;
         unmake(s, STATUS_STOPPED_BY_REQUEST);
     } else {

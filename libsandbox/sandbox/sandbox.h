@@ -95,6 +95,7 @@ struct sandbox_waiters {
 
 struct sandbox_waiter {
     TAILQ_ENTRY(sandbox_waiter) link;
+    struct sandbox *sandbox;
     struct rpc_call *call;
     struct sandbox_waiters *in;
 };
@@ -143,7 +144,7 @@ void sandbox_manager_done(struct sandbox_manager *m);
 // read or there are not enough resources to know everything that lives. (recovery.c)
 int sandbox_manager_recover(struct sandbox_manager *m, struct error *err);
 
-// Ends what nobody else will: sandboxes that were created and never started, and stops that failed
+// Ends what nobody else will: sandboxes that containerd has forgotten, and stops that failed
 // and that nobody has repeated. `now` is CLOCK_BOOTTIME in seconds. Called by a timer.
 void sandbox_manager_sweep(struct sandbox_manager *m, time_t now);
 

@@ -116,10 +116,9 @@ def test_sandboxer_killed_at_20_random_instants(node):
     assert try_cycle(node), "after all that a pod works"
     assert bystander.state() == "SANDBOX_READY"
     node.remove_pods()
-    # A Create that was cut off after its record was complete, and that containerd has forgotten, is known to
-    # nobody but us; all others must be gone.
-    after = kuasar.census()
-    assert after["mounts"] == before["mounts"] and after["processes"] == before["processes"] and after["netns"] == before["netns"]
+    # A Create or Start that was cut off just before its answer, and that containerd has forgotten, is known to nobody
+    # but us; it goes a while after its network namespace has gone.
+    kuasar.nothing_left(before, timeout=60)
 
 
 def test_task_server_killed(node):

@@ -692,7 +692,15 @@ static time_t boottime_now(void)
     return t.tv_sec;
 }
 
-Test(sandbox, one_that_nobody_starts_is_ended_when_its_network_is_gone)
+static void sweep_until_gone(struct rig *r, const char *id, time_t now)
+{
+    sandbox_manager_sweep(&r->m, now);
+    for (int i = 0; i < 500 && rig_find(r, id); i++)
+        run_for(r, 0.01);
+    cr_expect(!rig_find(r, id), "%s", id);
+}
+
+Test(sandbox, one_that_containerd_has_forgotten_is_ended_when_its_network_is_gone)
 {
     struct rig *r = rig_new();
     Sandbox__ControllerCreateRequest q = SANDBOX__CONTROLLER_CREATE_REQUEST__INIT;
@@ -704,26 +712,26 @@ Test(sandbox, one_that_nobody_starts_is_ended_when_its_network_is_gone)
         q.netns_path = (char *)rows[i].netns;
         expect_status(r, ask_with(r, "Create", &q.base), STATUS_OK);
     }
-    q.sandbox_id = (char *)"started";
+    static const char *const started[] = {"lost", "waited"};
     q.netns_path = (char *)rows[0].netns;
-    expect_status(r, ask_with(r, "Create", &q.base), STATUS_OK);
-    expect(r, "Start", "started", STATUS_OK);
+    for (size_t i = 0; i < ARRAY_SIZE(started); i++) {
+        q.sandbox_id = (char *)started[i];
+        expect_status(r, ask_with(r, "Create", &q.base), STATUS_OK);
+        expect(r, "Start", started[i], STATUS_OK);
+    }
+    struct call *wait = ask(r, "Wait", "waited");
 
     time_t now = boottime_now();
-    sandbox_manager_sweep(&r->m, now + 500);
-    cr_expect_eq(rig_state(r, "gone"), SANDBOX_CREATED, "too early");
-    sandbox_manager_sweep(&r->m, now + 700);
-    for (int i = 0; i < 500 && rig_find(r, "gone"); i++)
-        run_for(r, 0.01);
-    cr_expect(!rig_find(r, "gone"));
+    sweep_until_gone(r, "gone", now);
     cr_expect(!rig_exists(r, "sandboxes/gone"));
+    cr_expect_eq(rig_state(r, "lost"), SANDBOX_READY, "containerd may not have asked yet");
+    sweep_until_gone(r, "lost", now + 60);
     cr_expect_eq(rig_state(r, "host"), SANDBOX_CREATED);
-    sandbox_manager_sweep(&r->m, now + 4000);
-    for (int i = 0; i < 500 && rig_find(r, "host"); i++)
-        run_for(r, 0.01);
-    cr_expect(!rig_find(r, "host"));
+    sweep_until_gone(r, "host", now + 4000);
     cr_expect_eq(rig_state(r, "there"), SANDBOX_CREATED);
-    cr_expect_eq(rig_state(r, "started"), SANDBOX_READY);
+    cr_expect_eq(rig_state(r, "waited"), SANDBOX_READY);
+    expect(r, "Shutdown", "waited", STATUS_OK);
+    expect_status(r, wait, STATUS_OK);
     rig_free(r);
 }
 
@@ -737,9 +745,13 @@ Test(sandbox, a_daemon_whose_sandboxes_all_run_sets_no_timer)
     run_for(r, 0.01);
     cr_expect(ev_is_active(&r->m.sweep));
     expect(r, "Start", "a", STATUS_OK);
+    struct call *wait = ask(r, "Wait", "a");
     ev_feed_event(r->loop, &r->m.sweep, EV_TIMER);
     run_for(r, 0.01);
     cr_expect(!ev_is_active(&r->m.sweep));
+    call_cancel(wait);
+    cr_expect(ev_is_active(&r->m.sweep), "nobody waits: containerd may have forgotten it");
+    call_free(wait);
     rig_free(r);
 }
 
