@@ -6,6 +6,7 @@ import concurrent.futures
 import os
 import pathlib
 import signal
+import statistics
 import subprocess
 import time
 
@@ -225,6 +226,41 @@ def recover(bench, into, rounds=5):
         bench.daemon.restart()
         wait_healthy()
         into["killed sandboxer answers again, 200 pods"]["kuasar-runc"].append(ms_since(begin))
+
+
+def scale(bench, steps, n):
+    """What grows with running pods, ours alone: {quantity: [[pods, value], ...]}."""
+    into = results()
+    pods = []
+    for step in steps:
+        pods += bench.fill("kuasar-runc", step - len(pods), 4)
+        time.sleep(1)
+        for name, value in grown(bench, pods, n).items():
+            into[name]["kuasar-runc"].append([step, value])
+    bench.clear(pods)
+    return into
+
+
+def grown(bench, pods, n):
+    pids = {name: machine.pids_of(name)[0] for name in ("runc-sandboxer", "runc-task")}
+    one = results()
+    starts(bench, "kuasar-runc", n, one, "start")
+    for _ in range(n):
+        begin = time.perf_counter()
+        pods[0].exec("true")
+        one["exec"][""].append(ms_since(begin))
+    for _ in range(3):
+        begin = time.perf_counter()
+        bench.daemon.restart()
+        wait_healthy()
+        one["recovery"][""].append(ms_since(begin))
+    pids["runc-sandboxer"] = bench.daemon.process.pid
+    time.sleep(8)  # containerd asks the new sandboxer for the end of each pod within 7 s
+    return {"start, ms": statistics.median(one["start"]["kuasar-runc"]), "exec, ms": statistics.median(one["exec"][""]),
+            "recovery of the sandboxer, ms": statistics.median(one["recovery"][""]),
+            **{f"memory of {name}, KiB (Pss)": machine.pss_kib(pid) for name, pid in pids.items()},
+            **{f"descriptors of {name}": len(os.listdir(f"/proc/{pid}/fd")) for name, pid in pids.items()},
+            "mounts": len(machine.read("/proc/self/mountinfo").splitlines())}
 
 
 def wait_healthy():
