@@ -24,8 +24,8 @@ struct conn {
     ev_io io;
     ev_timer frame_timer;
     ev_timer linger; // after its last stream
-    uint64_t frame; // that frame_timer runs for
-    size_t charged; // part of the server's `memory`
+    uint64_t frame;  // that frame_timer runs for
+    size_t charged;  // part of the server's `memory`
     struct ttrpc_session session;
     LIST_HEAD(, request) requests;
     LIST_ENTRY(conn) link;
