@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include "oci/pod.h"
+#include "stream_peer.h"
 
 // ---- the fake kind ----------------------------------------------------------------------------
 
@@ -819,5 +820,108 @@ Test(service, events_that_nobody_takes_are_seen)
     cr_expect_eq(sample(n, "kuasar_events_queued"), 1);
     cr_expect_gt(sample(n, "kuasar_events_queued_bytes"), 10);
     cr_expect_eq(sample(n, "kuasar_events_dropped_total"), 0);
+    node_free(n);
+}
+
+// ---- streams --------------------------------------------------------------------------------
+
+#define STREAM_URL "ttrpc+unix:///s?streaming_id="
+
+static enum status create_streaming(struct node *n, const char *id, const char *out,
+                                    const char *err)
+{
+    Task__CreateTaskRequest r = TASK__CREATE_TASK_REQUEST__INIT;
+    char bundle[128];
+    make_bundle(n, id, NULL, bundle);
+    r.id = (char *)id;
+    r.bundle = bundle;
+    r.stdout = (char *)out;
+    r.stderr = (char *)err;
+    return node_call(n, "Create", &r, &task__create_task_response__descriptor, NULL);
+}
+
+Test(service, an_exit_is_told_when_its_output_has_been_read)
+{
+    struct node *n = fake_node();
+    struct stream_peer out, err;
+    struct answer wait;
+    stream_peer_opened(&out, n->loop, n->sock, "c1-stdout");
+    stream_peer_opened(&err, n->loop, n->sock, "c1-stderr");
+    cr_assert_eq(create_streaming(n, "c1", STREAM_URL "c1-stdout", STREAM_URL "c1-stderr"),
+                 STATUS_OK);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    stream_peer_allow(&out, STREAM_WINDOW);
+    stream_peer_allow(&err, STREAM_WINDOW);
+    node_wait_send(n, "c1", "", &wait);
+    fake_exit(&task_of(n, "c1")->init, 7);
+    until_in(n->loop, out.ended && err.ended);
+    stream_peer_end(&out);
+    node_run(n, 0.2);
+    cr_expect(!wait.over && node_event(n, "ns /tasks/exit") < 0, "one is still being read");
+    cr_expect(node_state(n, "c1", "") == TASK__STATUS__RUNNING);
+    cr_expect(node_kill(n, "c1", "", SIGKILL) == STATUS_NOT_FOUND);
+    stream_peer_end(&err);
+    cr_expect(node_wait_code(n, &wait) == 7);
+    node_events_settle(n);
+    cr_expect(node_event_count(n, "ns /tasks/exit c1 c1 7") == 1);
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    stream_peer_close(&out);
+    stream_peer_close(&err);
+    node_free(n);
+}
+
+Test(service, a_reader_that_never_reads_holds_up_an_exit_for_a_while_only)
+{
+    struct node *n = fake_node();
+    struct stream_peer out;
+    struct answer wait;
+    stream_peer_opened(&out, n->loop, n->sock, "c1-stdout");
+    cr_assert_eq(create_streaming(n, "c1", STREAM_URL "c1-stdout", ""), STATUS_OK);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    node_wait_send(n, "c1", "", &wait);
+    fake_exit(&task_of(n, "c1")->init, 3);
+    node_run(n, 0.5);
+    cr_expect(!wait.over);
+    cr_expect(node_wait_code(n, &wait) == 3);
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    until_in(n->loop, out.ended);
+    stream_peer_close(&out);
+    node_free(n);
+}
+
+Test(service, a_create_whose_streams_are_not_there_is_refused_and_leaves_nothing)
+{
+    struct node *n = fake_node();
+    struct stream_peer out, again;
+    stream_peer_opened(&out, n->loop, n->sock, "c1-stdout");
+    cr_expect_eq(create_streaming(n, "c1", STREAM_URL "c1-stdout", STREAM_URL "c1-stderr"),
+                 STATUS_FAILED_PRECONDITION);
+    cr_expect_eq(create_streaming(n, "c1", STREAM_URL "c1-stdin", ""), STATUS_INVALID_ARGUMENT);
+    cr_expect(node_state(n, "c1", "") == -STATUS_NOT_FOUND);
+    until_in(n->loop, out.ended);
+    // The id is free again; another container cannot take what is used.
+    stream_peer_opened(&again, n->loop, n->sock, "c1-stdout");
+    cr_expect_eq(create_streaming(n, "c1", STREAM_URL "c1-stdout", ""), STATUS_OK);
+    cr_expect_eq(create_streaming(n, "c2", STREAM_URL "c1-stdout", ""), STATUS_ALREADY_EXISTS);
+    stream_peer_close(&out);
+    stream_peer_close(&again);
+    node_free(n);
+}
+
+static void note_drained(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+Test(service, streams_that_nobody_uses_do_not_hold_up_the_end_of_the_server)
+{
+    struct node *n = fake_node();
+    struct stream_peer out;
+    bool drained = false;
+    stream_peer_opened(&out, n->loop, n->sock, "c1-stdout");
+    task_server_drain(n->server, note_drained, &drained);
+    cr_expect(node_run_until(n, &drained, TEST_SECONDS));
+    cr_expect_eq(out.err.status, STATUS_UNAVAILABLE, "%s", out.err.text);
+    stream_peer_close(&out);
     node_free(n);
 }
