@@ -93,6 +93,15 @@ def test_ids_files_and_mounts(node, options):
     assert ns_of(other.pid(), "user") == ns_of(pid, "user") == f"user:[{(STATE / 'sandboxes' / pod.id / 'ns/user').stat().st_ino}]"
 
 
+def test_inspection_shows_it(node, options):
+    """What NRI plugins see as well."""
+    pod = Users(node, options)
+    spec = kuasar.crictl_json("inspectp", pod.id)["info"]["runtimeSpec"]["linux"]
+    assert {"type": "user", "path": f"{STATE}/sandboxes/{pod.id}/ns/user"} in spec["namespaces"]
+    assert spec["uidMappings"] == [{"containerID": 0, "hostID": UID, "size": 65536}]
+    assert spec["gidMappings"] == [{"containerID": 0, "hostID": GID, "size": 65536}]
+
+
 def test_output_belongs_to_the_process(node, options):
     """A process may open its standard output anew, whoever it is."""
     pod = Users(node, options)

@@ -1,5 +1,6 @@
 #include "support.h"
 
+#include <signal.h>
 #include <sys/statvfs.h>
 
 #include "linux/confine.h"
@@ -427,6 +428,27 @@ Test(mapped, failure_leaves_nothing, .init = mapped_setup)
     cr_expect_eq(refused(&proc, "/mnt/root", text), STATUS_INVALID_ARGUMENT);
     cr_expect(strstr(text, "hostUsers: true"), "%s", text);
     place_is(before, NULL);
+}
+
+Test(mapped, killed_at_any_moment_it_leaves_nothing, .init = mapped_setup)
+{
+    support_mkdir("/mnt/one");
+    support_mkdir("/mnt/root");
+    struct mount_spec spec = {
+        .type = "overlay", .source = "overlay", OPTIONS(MAPPED, "lowerdir=/mnt/one:/mnt/probe")};
+    for (int us = 0; us < 4000; us += 200) {
+        struct place *before = place_of();
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(mount_apply(&spec, "/mnt/root", NULL) < 0);
+        struct timespec t = {.tv_nsec = us * 1000L};
+        nanosleep(&t, NULL);
+        kill(pid, SIGKILL);
+        support_wait(pid);
+        // All or nothing: the mount is on its target, or nowhere.
+        place_is(before, mount_is_mounted("/mnt/root") ? "/mnt/root" : NULL);
+        cr_assert_eq(mount_remove("/mnt/root"), 0);
+    }
 }
 
 Test(mount, id_mappings_are_checked, .init = support_private_mounts)
