@@ -905,6 +905,20 @@ def test_bad_configuration(program, tmp_path, text, line, key):
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("text,words", [
+    ('sandboxer_metrics_address = "0.0.0.0:9464"\n', ["sandboxer_metrics_address", "127.0.0.1:PORT"]),
+    ('task_metrics_address = "10.0.0.1:9464"\n', ["task_metrics_address", "127.0.0.1:PORT"]),
+    ('task_metrics_address = "127.0.0.1"\n', ["task_metrics_address", "127.0.0.1:PORT"]),
+    ('sandboxer_metrics_address = "[::1]:1"\ntask_metrics_address = "[::1]:1"\n', ["task_metrics_address", "port of its own"]),
+], ids=["everywhere", "another", "no-port", "the-same"])
+def test_metrics_only_on_loopback(program, tmp_path, text, words):
+    config = tmp_path / "runc.toml"
+    config.write_text(text)
+    result = start(program, tmp_path / "state", "--config", config)
+    assert result.returncode == 1 and all(word in result.stderr for word in [str(config), *words]), result.stderr
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_absent_configuration(program, tmp_path):
     for path in (tmp_path / "absent.toml", tmp_path):
         result = start(program, tmp_path / "state", "-c", path)
@@ -916,7 +930,7 @@ def test_all_keys_are_known_to_both(program, tmp_path):
     """Both daemons read one file. (It ends at the state directory that is a file.)"""
     config = tmp_path / "runc.toml"
     config.write_text('runtime = "crun"\nruntime_root = "/run/x"\ncontainerd_events = "/run/y"\ndefault_unprivileged_ports = false\n'
-                      "default_unprivileged_icmp = true\n")
+                      'default_unprivileged_icmp = true\nsandboxer_metrics_address = "127.0.0.1:9464"\ntask_metrics_address = "[::1]:9464"\n')
     (tmp_path / "file").write_text("")
     result = run(program, "--dir", tmp_path / "file", "--listen", tmp_path / "sock", "--config", config, check=False, timeout=10)
     assert result.returncode == 1 and str(tmp_path / "file") in result.stderr and "runc.toml" not in result.stderr, result.stderr
