@@ -37,12 +37,11 @@ static bool is_visible(const char *text, size_t len)
 static enum http_status judge_line(struct http_request *r)
 {
     const char *method = r->line, *end = r->line + r->n;
-    const char *target = memchr(method, ' ', r->n);
-    if (!target++)
+    const char *first = memchr(method, ' ', r->n);
+    const char *second = first ? memchr(first + 1, ' ', (size_t)(end - first) - 1) : NULL;
+    if (!second)
         return HTTP_BAD_REQUEST;
-    const char *version = memchr(target, ' ', (size_t)(end - target));
-    if (!version++)
-        return HTTP_BAD_REQUEST;
+    const char *target = first + 1, *version = second + 1;
     size_t method_len = (size_t)(target - method) - 1;
     size_t target_len = (size_t)(version - target) - 1;
     size_t version_len = (size_t)(end - version);
