@@ -152,7 +152,8 @@ static int serve(const struct options *o, const struct settings *settings,
                                        .containerd_events =
                                            o->events ? o->events : settings->containerd_events,
                                        .shim = find_shim(shim),
-                                       .version = KUASAR_VERSION,
+                                       .program = "runc-task",
+                                       .version = KUASAR_VERSION "-" KUASAR_COMMIT,
                                        .metrics_address = settings->task_metrics_address,
                                        .files = files,
                                        .ops = &task_oci_ops};

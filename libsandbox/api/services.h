@@ -19,6 +19,8 @@
 #define SERVICE_EVENTS "containerd.services.events.ttrpc.v1.Events"
 // ttrpc, served by our own task server for the sandboxer: internal.proto.
 #define SERVICE_PODS "kuasar.internal.v1.Pods"
+// ttrpc, served by every daemon for kuasar-ctl: internal.proto.
+#define SERVICE_INSPECT "kuasar.internal.v1.Inspect"
 
 // A row of a dispatch table. `request` and `response` are names of messages as protobuf-c writes
 // them in functions:

@@ -21,7 +21,9 @@
 #include "rpc/grpc_server.h"
 #include "rpc/http_server.h"
 #include "rpc/listen.h"
+#include "rpc/ttrpc_server.h"
 #include "sandbox/controller.h"
+#include "sandbox/inspect.h"
 #include "sandbox/metrics.h"
 #include "sandbox/task_peer.h"
 #include "task/settings.h"
@@ -180,6 +182,10 @@ struct daemon {
     const struct rpc_service *services[3];
     struct grpc_server *server;
     struct http_server *metrics;
+    struct inspect_events *events;
+    struct inspect inspect;
+    const struct rpc_service *inspect_services[2];
+    struct ttrpc_server *inspect_server;
     int lock_fd;
     struct rlimit files; // RLIMIT_NOFILE as it was
     int status;
@@ -216,6 +222,29 @@ static void on_stop(void *arg)
     event_notify("STOPPING=1");
     log_info("ending; pods live on");
     on_drained(d);
+}
+
+// The socket for kuasar-ctl, beside the lock. Pods do not need it: a failure is only reported.
+static void listen_for_inspection(struct daemon *d)
+{
+    char path[PATH_MAX];
+    struct error err = {0};
+    const struct inspect_source source = {.program = d->kind->name,
+                                          .version = d->kind->version,
+                                          .entries = d->manager.sandboxes,
+                                          .describe = sandbox_describe,
+                                          .events = d->events};
+    int fd = -1;
+    if (path_format(path, sizeof path, "%s/" SANDBOXER_INSPECT_SOCKET, d->options.dir) == 0)
+        fd = rpc_listen_unix(path, &err);
+    else
+        error_set(&err, STATUS_INVALID_ARGUMENT, "--dir: too long");
+    inspect_init(&d->inspect, &source);
+    d->inspect_services[0] = &d->inspect.service.rpc;
+    if (fd >= 0)
+        d->inspect_server = ttrpc_server_new(d->loop, fd, d->inspect_services);
+    if (!d->inspect_server)
+        log_warn("kuasar-ctl cannot ask us: %s", fd < 0 ? err.text : "no memory");
 }
 
 static int listen_now(struct daemon *d, struct error *err)
@@ -300,10 +329,15 @@ static int start(struct daemon *d, struct error *err)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "cannot make the event loop");
     event_signals_start(&d->signals, d->loop, on_stop, d);
     if (sandbox_manager_init(&d->manager, d->loop, d->reaper, d->kind->ops, &d->sandbox_config,
-                             d->tasks, err) < 0 ||
-        sandbox_manager_recover(&d->manager, err) < 0)
+                             d->tasks, err) < 0)
+        return -1;
+    d->events = d->manager.events = inspect_events_new(d->loop);
+    if (!d->events)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+    if (sandbox_manager_recover(&d->manager, err) < 0)
         return -1;
     controller_init(&d->controller, &d->manager);
+    listen_for_inspection(d);
     if (!task_peer_ensure(d->tasks, on_tasks_up, d))
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
     return 0;
@@ -313,6 +347,8 @@ static void finish(struct daemon *d)
 {
     http_server_free(d->metrics);
     grpc_server_free(d->server);
+    d->manager.events = inspect_events_free(d->events);
+    ttrpc_server_free(d->inspect_server);
     sandbox_manager_done(&d->manager);
     task_peer_free(d->tasks);
     if (d->loop)

@@ -24,6 +24,7 @@ void record_done(struct sandbox_record *r)
     free(r->id);
     free(r->netns);
     free(r->hostname);
+    free(r->name);
     free(r->runtime_type);
     json_object_put(r->labels);
     json_object_put(r->annotations);
@@ -76,7 +77,7 @@ static bool fill_json(json_object *o, const struct sandbox_record *r)
            add(o, "remove", json_object_new_boolean(r->remove)) &&
            add_time(o, "created_at", &r->created_at) && add_time(o, "exited_at", &r->exited_at) &&
            add_int(o, "exit_status", r->exit_status) && add_string(o, "netns", r->netns) &&
-           add_string(o, "hostname", r->hostname) &&
+           add_string(o, "hostname", r->hostname) && add_string(o, "name", r->name) &&
            add_string(o, "runtime_type", r->runtime_type) &&
            (!r->labels || add(o, "labels", json_object_get(r->labels))) &&
            (!r->annotations || add(o, "annotations", json_object_get(r->annotations))) &&
@@ -187,6 +188,7 @@ static int fill(struct sandbox_record *r, json_object *o, const char *dir, const
         json_get_int(o, "exit_status", &exit_status, err) < 0 ||
         get_string_copy(o, "netns", &r->netns, err) < 0 ||
         get_string_copy(o, "hostname", &r->hostname, err) < 0 ||
+        get_string_copy(o, "name", &r->name, err) < 0 ||
         get_string_copy(o, "runtime_type", &r->runtime_type, err) < 0 ||
         get_string_map(o, "labels", &r->labels, err) < 0 ||
         get_string_map(o, "annotations", &r->annotations, err) < 0 ||

@@ -44,6 +44,7 @@ struct sandbox_record {
     uint32_t exit_status; // from STOPPING on
     char *netns;          // containerd's path; "" with host network
     char *hostname;       // "" with the host's
+    char *name;           // "<namespace>/<name>" of the pod, for people; may be ""
     char *runtime_type;   // as containerd said it
     json_object *labels;  // string to string
     json_object *annotations;

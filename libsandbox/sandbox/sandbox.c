@@ -163,6 +163,26 @@ struct sandbox *sandbox_find(struct sandbox_manager *m, const char *id, struct e
     return s;
 }
 
+// Tells those who follow what happens. Every topic begins like this.
+#define TOPIC "/sandboxes/"
+
+static void tell(const struct sandbox *s, const char *topic)
+{
+    const struct inspect_event event = {.topic = topic,
+                                        .id = s->record.id,
+                                        .pid = s->record.init.pid,
+                                        .exited = s->record.state == SANDBOX_STOPPED,
+                                        .exit_status = s->record.exit_status};
+    inspect_events_add(s->manager->events, &event);
+}
+
+static void tell_state(const struct sandbox *s)
+{
+    char topic[32];
+    snprintf(topic, sizeof topic, TOPIC "%s", sandbox_state_name(s->record.state));
+    tell(s, topic);
+}
+
 static int set_state(struct sandbox *s, enum sandbox_state state, struct error *err)
 {
     enum sandbox_state before = s->record.state;
@@ -174,6 +194,7 @@ static int set_state(struct sandbox *s, enum sandbox_state state, struct error *
     log_debug("sandbox %s: %s -> %s", s->record.id, sandbox_state_name(before),
               sandbox_state_name(state));
     want_sweep(s);
+    tell_state(s);
     return 0;
 }
 
@@ -186,6 +207,7 @@ static void force_state(struct sandbox *s, enum sandbox_state state)
     log_error("sandbox %s: %s", s->record.id, err.text);
     s->record.state = state;
     want_sweep(s);
+    tell_state(s);
 }
 
 // ---- waiters ------------------------------------------------------------------------------------
@@ -286,6 +308,7 @@ static void remove_stopped(struct sandbox *s)
         return;
     }
     log_info("sandbox %s: removed", s->record.id);
+    tell(s, TOPIC "removed");
     answer_stops(s, NULL);
     forget(s);
 }
@@ -475,6 +498,16 @@ static void on_made(const void *reply, size_t reply_len, const struct error *job
         unmake(s, STATUS_STOPPED_BY_REQUEST);
 }
 
+// What a person calls the pod.
+static char *name_of(const struct sandbox_request *q)
+{
+    const Cri__PodSandboxMetadata *m = q->config ? q->config->metadata : NULL;
+    char *name = NULL;
+    if (!m || !*m->name)
+        return strdup("");
+    return asprintf(&name, "%s/%s", m->namespace_, m->name) < 0 ? NULL : name;
+}
+
 static int begin_record(struct sandbox_manager *m, const struct sandbox_request *q,
                         struct sandbox_record *r, struct error *err)
 {
@@ -483,7 +516,8 @@ static int begin_record(struct sandbox_manager *m, const struct sandbox_request 
     r->id = strdup(q->id);
     r->netns = strdup(q->netns);
     r->runtime_type = strdup(q->runtime_type);
-    if (!r->id || !r->netns || !r->runtime_type)
+    r->name = name_of(q);
+    if (!r->id || !r->netns || !r->runtime_type || !r->name)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
     return m->ops->plan(m, r, q, err);
 }
@@ -518,6 +552,7 @@ static struct sandbox *begin(struct sandbox_manager *m, const struct sandbox_req
         return NULL;
     }
     timing_mark(s, SANDBOX_TIMING_CREATE, SANDBOX_CREATE_JOURNAL);
+    tell_state(s);
     return s;
 }
 

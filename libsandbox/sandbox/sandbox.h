@@ -14,6 +14,7 @@
 #include "base/stages.h"
 #include "event/job.h"
 #include "event/reaper.h"
+#include "inspect/events.h"
 #include "rpc/call.h"
 #include "sandbox/record.h"
 
@@ -26,6 +27,9 @@
 #define SANDBOX_JOB_TIMEOUT 60.0
 // Seconds that a task server gets to end the containers of a sandbox.
 #define SANDBOX_END_TIMEOUT 20.0
+
+// Where a sandboxer answers kuasar-ctl, in its state directory.
+#define SANDBOXER_INSPECT_SOCKET "sandboxer-inspect.sock"
 
 struct sandbox;
 struct sandbox_manager;
@@ -126,7 +130,8 @@ struct sandbox_manager {
     struct task_peer *tasks;
     struct cgroup_host *cgroups; // NULL: this host has none
     char *sandboxes_dir;
-    struct map *sandboxes; // id -> struct sandbox
+    struct map *sandboxes;         // id -> struct sandbox
+    struct inspect_events *events; // who follows what happens; NULL: nobody can
     struct stage_histograms timings[SANDBOX_TIMING_MAX_];
     ev_timer sweep; // calls sandbox_manager_sweep while a sandbox may need it
 };

@@ -23,7 +23,7 @@ static const char *const kind_names[] = {
 };
 _Static_assert(ARRAY_SIZE(kind_names) == UNDO_KIND_MAX_, "every kind has a name");
 
-static const char *kind_name(enum undo_kind kind)
+const char *undo_kind_name(enum undo_kind kind)
 {
     return kind < UNDO_KIND_MAX_ ? kind_names[kind] : "unknown";
 }
@@ -67,7 +67,7 @@ json_object *undo_to_json(const struct undo *u)
             json_object_put(array);
             return NULL;
         }
-        json_object_object_add(o, "kind", json_object_new_string(kind_name(s->kind)));
+        json_object_object_add(o, "kind", json_object_new_string(undo_kind_name(s->kind)));
         if (s->path)
             json_object_object_add(o, "path", json_object_new_string(s->path));
         if (s->kind == UNDO_PROCESS) {
@@ -243,7 +243,7 @@ int undo_run(const struct undo *u, struct error *err)
         int r = run_step(s);
         if (r < 0 && !failed) {
             failed = 1;
-            error_errno(err, r, "cannot undo %s %s", kind_name(s->kind), s->path ? s->path : "");
+            error_errno(err, r, "cannot undo %s %s", undo_kind_name(s->kind), s->path ? s->path : "");
         }
     }
     return failed ? -1 : 0;

@@ -18,6 +18,9 @@ enum undo_kind {
     UNDO_KIND_MAX_,
 };
 
+// "unmount"; "unknown" for numbers outside the enum.
+const char *undo_kind_name(enum undo_kind kind);
+
 struct undo_step {
     enum undo_kind kind;
     char *path; // owned; NULL for UNDO_PROCESS

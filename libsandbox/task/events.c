@@ -28,6 +28,8 @@ struct task_events {
     uint64_t call;
     double delay;   // before the next try; 0: the last one succeeded
     ev_timer again; // sends the first one
+    task_events_tap tap; // NULL: nobody
+    void *tap_arg;
 };
 
 static void send_first(struct task_events *e);
@@ -171,6 +173,8 @@ static struct queued *encode(const char *ns, const char *topic, const char *type
 void task_events_publish(struct task_events *e, const char *ns, const char *topic, const char *type,
                          const ProtobufCMessage *event)
 {
+    if (e->tap)
+        e->tap(ns, topic, type, event, e->tap_arg);
     if (!e->client)
         return;
     struct queued *q = encode(ns, topic, type, event);
@@ -185,6 +189,12 @@ void task_events_publish(struct task_events *e, const char *ns, const char *topi
     e->n++;
     e->bytes += q->len;
     send_first(e);
+}
+
+void task_events_set_tap(struct task_events *e, task_events_tap tap, void *arg)
+{
+    e->tap = tap;
+    e->tap_arg = arg;
 }
 
 size_t task_events_pending(const struct task_events *e)

@@ -27,6 +27,10 @@ struct task_events *task_events_free(struct task_events *e);
 // the event is dropped and counted.
 void task_events_publish(struct task_events *e, const char *ns, const char *topic, const char *type,
                          const ProtobufCMessage *event);
+// Who is told of every event as well, at once and whether or not containerd takes it.
+typedef void (*task_events_tap)(const char *ns, const char *topic, const char *type,
+                                const ProtobufCMessage *event, void *arg);
+void task_events_set_tap(struct task_events *e, task_events_tap tap, void *arg);
 // Events that wait (with the one in flight), and events that were dropped since the start.
 size_t task_events_pending(const struct task_events *e);
 uint64_t task_events_dropped(const struct task_events *e);

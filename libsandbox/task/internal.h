@@ -5,6 +5,7 @@
 #include "api/message.h"
 #include "api/task.pb-c.h"
 #include "base/map.h"
+#include "inspect/service.h"
 #include "linux/cgroup.h"
 #include "rpc/http_server.h"
 #include "rpc/ttrpc_server.h"
@@ -22,7 +23,8 @@ struct task_server {
     struct cgroup_host *cgroups;
     const struct task_ops *ops;
     struct rlimit files; // of runtimes and containers
-    char *dir, *sandboxes_dir, *runtime, *runtime_root, *shim, *version, *metrics_address;
+    char *dir, *sandboxes_dir, *runtime, *runtime_root, *shim, *program, *version;
+    char *metrics_address;
     struct map *tasks; // "<namespace>/<id>" -> struct task
     struct task_events *events;
     struct stdio_host stdio;
@@ -30,7 +32,9 @@ struct task_server {
     struct ttrpc_server *rpc;
     struct http_server *metrics;
     struct api_service services[3];
-    const struct rpc_service *service_list[4];
+    struct inspect inspect;
+    struct inspect_events *followed; // what happens, for kuasar-ctl
+    const struct rpc_service *service_list[5];
     struct stage_histograms timings[TASK_TIMING_MAX_];
     LIST_HEAD(pods_ends, pods_end) ends;
     size_t n_released; // tasks that only wait to be deleted
@@ -161,6 +165,12 @@ int task_rootfs_path(const struct task *t, char *out, size_t size);
 
 extern const struct api_method task_methods[];
 extern const struct api_method task_pods_methods[];
+
+// What is shown of a `struct task` (inspect.c); the slot of struct inspect_source.
+void task_describe(const void *task, struct inspect_entry *entry);
+// Passes containerd's events on to those who follow; `followed` is a struct inspect_events.
+void task_follow(const char *ns, const char *topic, const char *type, const ProtobufCMessage *event,
+                 void *followed);
 
 // Called whenever a task is gone (server.c).
 void task_server_check_drained(struct task_server *s);

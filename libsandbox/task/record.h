@@ -36,6 +36,10 @@ struct task_record {
 int task_record_parse(const void *data, size_t len, struct task_record *ret, struct error *err);
 void task_record_done(struct task_record *r);
 
+// Entry of a record, for when its server does not answer (inspect.c).
+struct inspect_entry;
+void task_record_describe(const struct task_record *r, struct inspect_entry *entry);
+
 // Writes the record of a task as it is now. 0 or -1.
 int task_record_store(struct task *t, struct error *err);
 // Removes it; absent is fine. Failures are logged.

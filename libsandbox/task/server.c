@@ -38,11 +38,12 @@ static int copy_config(struct task_server *s, const struct task_config *c)
     s->sandboxes_dir = dup_or(c->sandboxes_dir, sandboxes);
     s->runtime = dup_or(c->runtime, "runc");
     s->runtime_root = dup_or(c->runtime_root, "/run/containerd/runc");
+    s->program = dup_or(c->program, "task server");
     s->version = dup_or(c->version, "");
     s->metrics_address = dup_or(c->metrics_address, "");
     s->shim = c->shim ? strdup(c->shim) : NULL;
-    if (!s->dir || !s->sandboxes_dir || !s->runtime || !s->runtime_root || !s->version ||
-        !s->metrics_address || (c->shim && !s->shim))
+    if (!s->dir || !s->sandboxes_dir || !s->runtime || !s->runtime_root || !s->program ||
+        !s->version || !s->metrics_address || (c->shim && !s->shim))
         return -ENOMEM;
     return 0;
 }
@@ -78,6 +79,14 @@ static void init_services(struct task_server *s)
     api_service_init(&s->services[2], SERVICE_PODS, task_pods_methods, s);
     for (size_t i = 0; i < ARRAY_SIZE(s->services); i++)
         s->service_list[i] = &s->services[i].rpc;
+    const struct inspect_source source = {.program = s->program,
+                                          .version = s->version,
+                                          .entries = s->tasks,
+                                          .describe = task_describe,
+                                          .events = s->followed};
+    inspect_init(&s->inspect, &source);
+    s->service_list[ARRAY_SIZE(s->services)] = &s->inspect.service.rpc;
+    task_events_set_tap(s->events, task_follow, s->followed);
 }
 
 struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
@@ -109,8 +118,9 @@ struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
     s->tasks = map_new();
     s->events = task_events_new(loop, config->containerd_events);
     s->metrics = http_server_new(loop, page, s);
+    s->followed = inspect_events_new(loop);
     s->cgroups = cgroup_host_open();
-    if (!s->tasks || !s->events || !s->metrics || !s->cgroups) {
+    if (!s->tasks || !s->events || !s->metrics || !s->followed || !s->cgroups) {
         error_errno(err, s->cgroups ? ENOMEM : errno, "task server");
         return task_server_free(s);
     }
@@ -191,6 +201,9 @@ struct task_server *task_server_free(struct task_server *s)
     s->recovery = task_recovery_free(s->recovery);
     ev_timer_stop(s->loop, &s->flush);
     task_pods_done(s);
+    if (s->events)
+        task_events_set_tap(s->events, NULL, NULL);
+    s->followed = inspect_events_free(s->followed);
     if (s->tasks)
         map_each(s->tasks, free_task, s->tasks);
     http_server_free(s->metrics);
@@ -204,6 +217,7 @@ struct task_server *task_server_free(struct task_server *s)
     free(s->runtime);
     free(s->runtime_root);
     free(s->shim);
+    free(s->program);
     free(s->version);
     free(s->metrics_address);
     free(s);

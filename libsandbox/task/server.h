@@ -23,7 +23,8 @@ struct task_config {
     const char *runtime_root;      // when containerd names none; the namespace is appended
     const char *containerd_events; // containerd's ttrpc socket; NULL or "": publish nothing
     const char *shim;              // stub for <bundle>/shim-binary-path; NULL: write none
-    const char *version;           // for the Pods service
+    const char *program;           // who we are, for the Inspect service; NULL: "task server"
+    const char *version;           // for that and the Pods service
     const char *metrics_address;   // loopback address and port for metrics; NULL or "": none
     const struct rlimit *files;    // limit of open files of runtimes and containers; NULL: ours
     const struct task_ops *ops;

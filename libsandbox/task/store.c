@@ -74,6 +74,7 @@ struct task *task_new(struct task_server *s, const char *ns, const char *id, con
     t->ns = strdup(ns);
     t->id = strdup(id);
     t->bundle = strdup(bundle);
+    clock_gettime(CLOCK_REALTIME, &t->created_at);
     t->io_uid = (uid_t)-1;
     t->io_gid = (gid_t)-1;
     t->forced_code = -1;

@@ -130,6 +130,7 @@ struct task {
     unsigned refs;
     bool stored;
     char *ns, *id, *bundle;
+    struct timespec created_at;
     char *sandbox_id; // NULL: not in a sandbox
     char *cgroup;     // path for linux/cgroup.h; NULL: unknown
     bool private_pid; // the kernel ends everything with init

@@ -174,6 +174,19 @@ static const struct message_type message_types[] = {
     {"kuasar.internal.v1.EndResponse", &internal__end_response__descriptor},
     {"kuasar.internal.v1.InfoRequest", &internal__info_request__descriptor},
     {"kuasar.internal.v1.InfoResponse", &internal__info_response__descriptor},
+    {"kuasar.internal.v1.Daemon", &internal__daemon__descriptor},
+    {"kuasar.internal.v1.Process", &internal__process__descriptor},
+    {"kuasar.internal.v1.Fact", &internal__fact__descriptor},
+    {"kuasar.internal.v1.Step", &internal__step__descriptor},
+    {"kuasar.internal.v1.Operation", &internal__operation__descriptor},
+    {"kuasar.internal.v1.Entry", &internal__entry__descriptor},
+    {"kuasar.internal.v1.ListRequest", &internal__list_request__descriptor},
+    {"kuasar.internal.v1.ListResponse", &internal__list_response__descriptor},
+    {"kuasar.internal.v1.ShowRequest", &internal__show_request__descriptor},
+    {"kuasar.internal.v1.ShowResponse", &internal__show_response__descriptor},
+    {"kuasar.internal.v1.Event", &internal__event__descriptor},
+    {"kuasar.internal.v1.EventsRequest", &internal__events_request__descriptor},
+    {"kuasar.internal.v1.EventsResponse", &internal__events_response__descriptor},
 };
 
 // NULL if there is no such message.
