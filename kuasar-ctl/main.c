@@ -14,7 +14,7 @@
 #include "ctl/ctl.h"
 #include "ctl/table.h"
 
-static const struct command_entry *const commands[] = {&cmd_list, &cmd_show, &cmd_events};
+static const struct command_entry *const commands[] = {&cmd_list, &cmd_show, &cmd_events, &cmd_doctor};
 
 static void usage(FILE *out)
 {

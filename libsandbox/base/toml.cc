@@ -185,6 +185,21 @@ toml_entry make_entry(const char *key, const toml::node &node)
     return entry;
 }
 
+// The strings in an array; other elements are of no use to anybody here.
+int walk_strings(const toml::array &array, const std::string &path, toml_fn fn, void *arg)
+{
+    size_t i = 0;
+    for (const auto &item : array) {
+        const std::string name = path + '[' + std::to_string(i++) + ']';
+        if (!item.is_string())
+            continue;
+        const toml_entry entry = make_entry(name.c_str(), item);
+        if (const int r = fn(&entry, arg))
+            return r;
+    }
+    return 0;
+}
+
 int walk(const toml::table &table, const std::string &prefix, toml_fn fn, void *arg)
 {
     for (const auto &item : table) {
@@ -193,6 +208,8 @@ int walk(const toml::table &table, const std::string &prefix, toml_fn fn, void *
         int r = fn(&entry, arg);
         if (r == 0 && entry.type == TOML_TYPE_TABLE)
             r = walk(*item.second.as_table(), path, fn, arg);
+        else if (r == 0 && item.second.is_array())
+            r = walk_strings(*item.second.as_array(), path, fn, arg);
         if (r != 0)
             return r;
     }

@@ -1,4 +1,5 @@
-// The seam between config.c and the C++ of toml.cc. Private to base.
+// The seam to the C++ of toml.cc. Our own configuration is read with base/config.h; this is for
+// documents whose keys are not ours.
 #ifndef BASE_TOML_READER_H
 #define BASE_TOML_READER_H
 
@@ -44,8 +45,8 @@ struct toml_problem {
     char text[256];
 };
 
-// Parses a document and calls fn for every entry, tables before their contents; arrays are not
-// entered. Returns 0, what fn returned, or -1 with *problem set when it is no TOML.
+// Parses a document and calls fn for every entry, tables and arrays before their contents. Of an
+// array only the strings are told, with keys like "imports[0]". Returns 0, what fn returned, or -1 with *problem set when it is no TOML.
 int toml_read(const char *text, size_t len, toml_fn fn, void *arg, struct toml_problem *problem);
 
 #ifdef __cplusplus

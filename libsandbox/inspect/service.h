@@ -8,8 +8,8 @@
 #include "inspect/entry.h"
 #include "inspect/events.h"
 
-// Most entries of a page: with the longest cgroup paths well below the largest answer.
-#define INSPECT_PAGE_MAX 512
+// Most entries of a page: with the longest cgroup paths and names well below the largest answer.
+#define INSPECT_PAGE_MAX 256
 
 // What a daemon shows. Everything is borrowed and outlives the service.
 struct inspect_source {

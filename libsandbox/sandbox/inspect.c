@@ -44,7 +44,7 @@ void sandbox_record_describe(const struct sandbox_record *r, const char *dir,
     Internal__Process init = INTERNAL__PROCESS__INIT;
     m->type = INTERNAL__ENTRY_TYPE__ENTRY_SANDBOX;
     m->id = r->id;
-    m->name = inspect_text(entry, "%.320s", text(r->name));
+    m->name = inspect_text(entry, "%s", text(r->name));
     m->state = (char *)sandbox_state_name(r->state);
     m->pid = init.pid = r->init.pid;
     m->cgroup = (char *)text(r->pod.cgroup_parent);
