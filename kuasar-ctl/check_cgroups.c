@@ -12,9 +12,9 @@ static const struct controller {
     const char *v1, *v2;
     enum verdict without;
 } controllers[] = {
-    {"memory", "memory", VERDICT_ERROR},    {"cpu", "cpu", VERDICT_ERROR},
-    {"pids", "pids", VERDICT_ERROR},        {"cpuset", "cpuset", VERDICT_WARNING},
-    {"blkio", "io", VERDICT_WARNING},       {"freezer", NULL, VERDICT_WARNING},
+    {"memory", "memory", VERDICT_ERROR}, {"cpu", "cpu", VERDICT_ERROR},
+    {"pids", "pids", VERDICT_ERROR},     {"cpuset", "cpuset", VERDICT_WARNING},
+    {"blkio", "io", VERDICT_WARNING},    {"freezer", NULL, VERDICT_WARNING},
     {"devices", NULL, VERDICT_WARNING},
 };
 
@@ -38,9 +38,8 @@ static void missing(struct doctor *d, const struct controller *c, const char *na
 {
     found(d, c->without, "the %s controller is not there: pods have no limits and numbers of it",
           name);
-    remedy(d, strcmp(name, "memory") == 0
-                  ? "boot with cgroup_enable=memory, or mount it"
-                  : "mount it, or build it into the kernel");
+    remedy(d, strcmp(name, "memory") == 0 ? "boot with cgroup_enable=memory, or mount it"
+                                          : "mount it, or build it into the kernel");
 }
 
 static void check_v2(struct doctor *d, const char *available)

@@ -166,8 +166,9 @@ static void check_import(struct doctor *d, const char *path, long main_version)
         // version 3 higher than root config version 2").
         found(d, VERDICT_ERROR, "%s is of version %ld, the main file %s only of version %ld", path,
               version_of(&doc), d->containerd.config, main_version);
-        remedy(d, "move the drop-in aside, run \"containerd config migrate\", and write what it "
-                  "prints to %s",
+        remedy(d,
+               "move the drop-in aside, run \"containerd config migrate\", and write what it "
+               "prints to %s",
                d->containerd.config);
     } else if (document_load(&d->files, path, &err) < 0) {
         found(d, VERDICT_WARNING, "%s", err.text);

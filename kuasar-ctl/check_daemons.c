@@ -39,7 +39,8 @@ static void check_dir(struct doctor *d, const struct kind *kind)
     struct stat st;
     bool good = true;
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-        if (path_format(path, sizeof path, "%s%s", kind->dir, parts[i]) == 0 && lstat(path, &st) == 0)
+        if (path_format(path, sizeof path, "%s%s", kind->dir, parts[i]) == 0 &&
+            lstat(path, &st) == 0)
             good &= check_owner(d, path, &st, S_IWGRP | S_IWOTH);
     if (good)
         found(d, VERDICT_OK, "%s is as it should be", kind->dir);
@@ -75,8 +76,8 @@ static void check_answer(struct doctor *d, const struct kind *kind, enum role ro
                    d->ctl->options->timeout, &err);
     const Internal__ListResponse *r = (const Internal__ListResponse *)(const void *)msg;
     if (!r || !r->daemon) {
-        found(d, VERDICT_ERROR, "the %s of kind %s does not answer: %s", role_name(role), kind->name,
-              r ? "its answer makes no sense" : err.text);
+        found(d, VERDICT_ERROR, "the %s of kind %s does not answer: %s", role_name(role),
+              kind->name, r ? "its answer makes no sense" : err.text);
         remedy(d, "%s", client_remedy(&err));
     } else if (strcmp(r->daemon->version, CTL_VERSION) != 0) {
         found(d, VERDICT_WARNING, "the %s of kind %s is version %s, this program %s",
@@ -97,8 +98,7 @@ static void check_daemon(struct doctor *d, const struct kind *kind, enum role ro
     struct stat st;
     if (role_socket(role, kind, socket, sizeof socket) < 0)
         return;
-    if (lstat(socket, &st) == 0 &&
-        !check_owner(d, socket, &st, S_IRWXG | S_IRWXO))
+    if (lstat(socket, &st) == 0 && !check_owner(d, socket, &st, S_IRWXG | S_IRWXO))
         return;
     check_answer(d, kind, role, socket);
 }

@@ -102,13 +102,15 @@ static bool shim_name(const char *type, char *out, size_t size)
 // In containerd's PATH, or beside itself.
 static bool find_shim(const struct doctor *d, const char *name, char out[PATH_MAX])
 {
+    char beside[PATH_MAX];
     const struct containerd *c = &d->containerd;
     const char *slash = strrchr(c->program, '/');
     if (doctor_find_program(d, c->path, name, out))
         return true;
     return slash &&
-           path_format(out, PATH_MAX, "%.*s/%s", (int)(slash - c->program), c->program, name) == 0 &&
-           doctor_find_program(d, "", out, out);
+           path_format(beside, sizeof beside, "%.*s/%s", (int)(slash - c->program), c->program,
+                       name) == 0 &&
+           doctor_find_program(d, "", beside, out);
 }
 
 static void check_shim(const struct handler *h)
@@ -134,7 +136,8 @@ static void check_shim(const struct handler *h)
         found(d, VERDICT_OK, "%s: its shim is %s", h->name, path);
         return;
     }
-    found(d, VERDICT_ERROR, "%s: its shim %s is not in containerd's PATH (%s): when containerd is "
+    found(d, VERDICT_ERROR,
+          "%s: its shim %s is not in containerd's PATH (%s): when containerd is "
           "restarted it forgets running containers",
           h->name, name, d->containerd.path);
     remedy(d, "install it into one of these, or give runtime_path");
@@ -156,8 +159,9 @@ static void check_options(const struct handler *h)
           "%s: it has a table of options, which containerd %d.%d refuses for runtime_type \"%s\" "
           "when a container is started",
           h->name, c->major, c->minor, value(h, "runtime_type"));
-    remedy(h->d, "take [...runtimes.%s.options] out; the OCI runtime is named in "
-                 KUASAR_SYSCONFDIR "/KIND.toml",
+    remedy(h->d,
+           "take [...runtimes.%s.options] out; the OCI runtime is named in " KUASAR_SYSCONFDIR
+           "/KIND.toml",
            h->name);
 }
 
@@ -192,7 +196,8 @@ static void check_cri(struct doctor *d, const struct document *doc)
         const struct document_entry *e = &doc->list[i];
         if (!e->key || strncmp(e->key, "disabled_plugins[", 17) != 0 || !e->value)
             continue;
-        if (strcmp(e->value, "cri") == 0 || strncmp(e->value, "io.containerd.grpc.v1.cri", 25) == 0 ||
+        if (strcmp(e->value, "cri") == 0 ||
+            strncmp(e->value, "io.containerd.grpc.v1.cri", 25) == 0 ||
             strncmp(e->value, "io.containerd.cri.v1.", 21) == 0) {
             found(d, VERDICT_ERROR, "disabled_plugins has \"%s\": there is no CRI", e->value);
             remedy(d, "take it out of disabled_plugins, and restart containerd");
@@ -226,8 +231,9 @@ static void check_pause(struct doctor *d, const struct document *doc)
     found(d, there ? VERDICT_OK : VERDICT_WARNING, "the pause image %s is%s in the image store",
           image, there ? "" : " not");
     if (!there)
-        remedy(d, "import or pull it (ctr -n k8s.io images pull), or pin another that is there in "
-                  "pinned_images.sandbox: containerd %d.%d pulls it before it starts a pod",
+        remedy(d,
+               "import or pull it (ctr -n k8s.io images pull), or pin another that is there in "
+               "pinned_images.sandbox: containerd %d.%d pulls it before it starts a pod",
                c->major, c->minor);
 }
 

@@ -32,8 +32,8 @@ static bool has_call(long number)
 
 static void check_feature(struct doctor *d, const struct feature *f, int major, int minor)
 {
-    bool there = *d->root ? major > f->major || (major == f->major && minor >= f->minor)
-                          : has_call(f->call);
+    bool there =
+        *d->root ? major > f->major || (major == f->major && minor >= f->minor) : has_call(f->call);
     if (there) {
         found(d, VERDICT_OK, "%s", f->name);
         return;
@@ -47,7 +47,8 @@ static void check_overlay(struct doctor *d)
     char text[8192];
     if (!doctor_read(d, "/proc/filesystems", text, sizeof text))
         return;
-    if (strstr(text, "\toverlay\n") || (strlen(text) >= 8 && !strcmp(text + strlen(text) - 8, "\toverlay"))) {
+    if (strstr(text, "\toverlay\n") ||
+        (strlen(text) >= 8 && !strcmp(text + strlen(text) - 8, "\toverlay"))) {
         found(d, VERDICT_OK, "overlay");
         return;
     }

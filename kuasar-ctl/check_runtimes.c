@@ -69,7 +69,8 @@ static void check_configured(struct doctor *d, const char *path)
     } else {
         const char *runtime = document_get(&doc, "runtime");
         if (runtime && !doctor_find_program(d, PATH_DEFAULT, runtime, program)) {
-            found(d, VERDICT_ERROR, "%s: runtime = \"%s\": there is no such program", path, runtime);
+            found(d, VERDICT_ERROR, "%s: runtime = \"%s\": there is no such program", path,
+                  runtime);
             remedy(d, "install it, or name another");
         }
     }

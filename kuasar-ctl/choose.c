@@ -41,8 +41,7 @@ static bool matches(const struct choice *c, const char *ns, const char *argument
 {
     if (!counts(c, ns))
         return false;
-    return whole ? strcmp(c->id, argument) == 0
-                 : strncmp(c->id, argument, strlen(argument)) == 0;
+    return whole ? strcmp(c->id, argument) == 0 : strncmp(c->id, argument, strlen(argument)) == 0;
 }
 
 static int ambiguous(const struct choice *choices, size_t n, const char *ns, const char *argument,
@@ -56,8 +55,8 @@ static int ambiguous(const struct choice *choices, size_t n, const char *ns, con
             buf_printf(&list, "%s%s%s%s", listed++ ? ", " : "", choices[i].ns,
                        *choices[i].ns ? "/" : "", choices[i].id);
     const char *text = buf_cstr(&list);
-    error_set(err, STATUS_FAILED_PRECONDITION,
-              "ID: \"%s\" means several (%s, ...); give %s", argument, text ? text : "",
+    error_set(err, STATUS_FAILED_PRECONDITION, "ID: \"%s\" means several (%s, ...); give %s",
+              argument, text ? text : "",
               whole ? "--namespace or --kind as well" : "more of the id");
     buf_free(&list);
     return -1;

@@ -60,9 +60,10 @@ const struct command_entry cmd_doctor = {
     .name = "doctor",
     .arguments = "",
     .summary = "Look for what is wrong with this node, and say what to do about it.",
-    .description = "containerd, its configuration and handlers, our daemons and their files, OCI "
-                   "runtimes,\nkernel, cgroups. The exit status is that of the worst finding: 0 all "
-                   "in order, 1 warnings,\n2 errors.",
+    .description =
+        "containerd, its configuration and handlers, our daemons and their files, OCI "
+        "runtimes,\nkernel, cgroups. The exit status is that of the worst finding: 0 all "
+        "in order, 1 warnings,\n2 errors.",
     .letters = "qcR",
     .run = run,
 };

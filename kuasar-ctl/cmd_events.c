@@ -14,9 +14,9 @@
 #include "ctl/client.h"
 #include "ctl/ctl.h"
 #include "ctl/json.h"
-#include "rpc/ttrpc_client.h"
 #include "ctl/table.h"
 #include "ctl/text.h"
+#include "rpc/ttrpc_client.h"
 
 // How long a daemon may keep a request that nothing happens for. It is asked again then: that is
 // how a daemon that hangs is noticed.
@@ -144,8 +144,7 @@ static int begin(struct follower *f, struct ctl *ctl, const struct kind *kind, e
                  struct error *err)
 {
     char socket[PATH_MAX];
-    *f = (struct follower){
-        .ctl = ctl, .kind = kind, .role = role, .begun = ctl->options->recent};
+    *f = (struct follower){.ctl = ctl, .kind = kind, .role = role, .begun = ctl->options->recent};
     ev_timer_init(&f->retry, on_retry, RETRY_SECONDS, 0);
     if (role_socket(role, kind, socket, sizeof socket) == 0)
         f->client = ttrpc_client_new(ctl->loop, socket, NULL, NULL);

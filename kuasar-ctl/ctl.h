@@ -7,8 +7,8 @@
 #include <stdio.h>
 
 #include "base/error.h"
-#include "event/reaper.h"
 #include "ctl/options.h"
+#include "event/reaper.h"
 
 // In the order of their badness; a run that has met several ends with the worst.
 enum exit_code {

@@ -132,8 +132,8 @@ bool doctor_find_program(const struct doctor *d, const char *path, const char *n
     }
     while (*path) {
         size_t len = strcspn(path, ":");
-        if (len && len < PATH_MAX && path_format(out, PATH_MAX, "%.*s/%s", (int)len, path, name) == 0 &&
-            is_program(d, out))
+        if (len && len < PATH_MAX &&
+            path_format(out, PATH_MAX, "%.*s/%s", (int)len, path, name) == 0 && is_program(d, out))
             return true;
         path += len + (path[len] == ':');
     }

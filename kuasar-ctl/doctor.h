@@ -26,11 +26,11 @@ struct finding {
 
 // The containerd that runs, or would.
 struct containerd {
-    pid_t pid;             // 0: none runs
+    pid_t pid;              // 0: none runs
     char program[PATH_MAX]; // without the root; "": none was found
-    char path[4096];       // its $PATH
-    char config[PATH_MAX]; // its main file, without the root
-    int major, minor;      // 0.0: unknown
+    char path[4096];        // its $PATH
+    char config[PATH_MAX];  // its main file, without the root
+    int major, minor;       // 0.0: unknown
 };
 
 struct doctor {

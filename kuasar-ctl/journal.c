@@ -15,7 +15,8 @@
 
 // Calls fn for every name in a directory that is no hidden one.
 static void each_name(const char *dir, const struct journal_visitor *v,
-                      void (*fn)(const char *dir, const char *name, const struct journal_visitor *v))
+                      void (*fn)(const char *dir, const char *name,
+                                 const struct journal_visitor *v))
 {
     struct error err = {0};
     DIR *d = opendir(dir);

@@ -85,7 +85,8 @@ static int keep_only(struct kinds *k, const char *only, const char *run_dir, str
     }
     const char *text = buf_cstr(&names);
     error_set(err, STATUS_NOT_FOUND,
-              "--kind: there is no state directory %s/" PREFIX "%s: has its sandboxer been started? "
+              "--kind: there is no state directory %s/" PREFIX
+              "%s: has its sandboxer been started? "
               "(kinds found: %s)",
               run_dir, only, text && *text ? text : "none");
     buf_free(&names);

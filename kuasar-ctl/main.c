@@ -14,7 +14,8 @@
 #include "ctl/ctl.h"
 #include "ctl/table.h"
 
-static const struct command_entry *const commands[] = {&cmd_list, &cmd_show, &cmd_events, &cmd_doctor};
+static const struct command_entry *const commands[] = {&cmd_list, &cmd_show, &cmd_events, &cmd_dump,
+                                                       &cmd_doctor};
 
 static void usage(FILE *out)
 {

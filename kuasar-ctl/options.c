@@ -64,8 +64,8 @@ static int read_seconds(const char *name, const char *text, double *ret, struct 
     double seconds = strtod(text, &end);
     if (!*text || *end || !isfinite(seconds) || seconds <= 0 || seconds > OPTIONS_TIMEOUT_MAX)
         return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "--%s: \"%.100s\" is no number of seconds above 0 and up to %d", name, text,
-                         OPTIONS_TIMEOUT_MAX);
+                         "--%s: \"%.100s\" is no number of seconds above 0 and up to %d", name,
+                         text, OPTIONS_TIMEOUT_MAX);
     *ret = seconds;
     return 0;
 }
@@ -90,8 +90,8 @@ static int store(const struct option *o, const char *value, struct options *to, 
         break;
     case TEXT:
         if (!*value || strlen(value) > IDENT_PATH_MAX)
-            return error_set(err, STATUS_INVALID_ARGUMENT,
-                             "%s: must have 1 to %d characters", field, IDENT_PATH_MAX);
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: must have 1 to %d characters",
+                             field, IDENT_PATH_MAX);
         break;
     }
     *(const char **)(void *)target = value;

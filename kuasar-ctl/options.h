@@ -1,4 +1,5 @@
-// The command line: every option of every command in one table. A command names those that it takes.
+// The command line: every option of every command in one table. A command names those that it
+// takes.
 #ifndef CTL_OPTIONS_H
 #define CTL_OPTIONS_H
 

@@ -22,8 +22,8 @@ static void on_end(const struct command_result *result, void *arg)
     ev_break(r->loop, EVBREAK_ALL);
 }
 
-int program_run(const struct ctl *ctl, const char *const *argv, double timeout,
-                struct program *ret, struct error *err)
+int program_run(const struct ctl *ctl, const char *const *argv, double timeout, struct program *ret,
+                struct error *err)
 {
     static const char *const env[] = {
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", NULL};

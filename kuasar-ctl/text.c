@@ -34,8 +34,11 @@ void text_duration(char *to, size_t size, uint64_t nanoseconds)
         value /= 1000;
         unit++;
     }
-    snprintf(to, size, "%.*f %s", !unit || value >= 100 ? 0 : value >= 10 ? 1 : 2, value,
-             units[unit]);
+    snprintf(to, size, "%.*f %s",
+             !unit || value >= 100 ? 0
+             : value >= 10         ? 1
+                                   : 2,
+             value, units[unit]);
 }
 
 static bool local_time(const Google__Timestamp *at, struct tm *ret)
@@ -80,8 +83,8 @@ static void add_row(struct table *t, const struct item *item, bool long_ids, tim
 
 void text_list(const struct view *v, bool long_ids, time_t now, FILE *out)
 {
-    static const char *const narrow[] = {"TYPE", "ID",   "STATE",   "PID",
-                                         "AGE",  "KIND", "SANDBOX", "NAME", NULL};
+    static const char *const narrow[] = {"TYPE", "ID",      "STATE", "PID", "AGE",
+                                         "KIND", "SANDBOX", "NAME",  NULL};
     static const char *const wide[] = {"TYPE",    "ID",        "STATE",  "PID",  "AGE", "KIND",
                                        "SANDBOX", "NAMESPACE", "CGROUP", "NAME", NULL};
     struct table t;

@@ -110,8 +110,8 @@ void inspect_fact(struct inspect_entry *e, const char *name, const char *fmt, ..
     va_end(ap);
     if (!*value)
         return;
-    Internal__Fact *fact = grow(e->memory, &e->msg.facts, &e->msg.n_facts,
-                                INSPECT_FACTS_MAX, sizeof *fact);
+    Internal__Fact *fact =
+        grow(e->memory, &e->msg.facts, &e->msg.n_facts, INSPECT_FACTS_MAX, sizeof *fact);
     if (!fact)
         return;
     internal__fact__init(fact);
@@ -124,8 +124,8 @@ void inspect_process(struct inspect_entry *e, const Internal__Process *process,
 {
     if (!e->detailed)
         return;
-    Internal__Process *p = grow(e->memory, &e->msg.processes, &e->msg.n_processes,
-                                INSPECT_PROCESSES_MAX, sizeof *p);
+    Internal__Process *p =
+        grow(e->memory, &e->msg.processes, &e->msg.n_processes, INSPECT_PROCESSES_MAX, sizeof *p);
     if (!p)
         return;
     *p = *process;
@@ -144,8 +144,7 @@ void inspect_stages(struct inspect_entry *e, const struct stages *s)
     internal__operation__init(o);
     o->name = (char *)s->plan->operation;
     for (size_t i = 0; i < stages_count(s->plan); i++) {
-        Internal__Step *step =
-            grow(e->memory, &o->steps, &o->n_steps, STAGES_MAX, sizeof *step);
+        Internal__Step *step = grow(e->memory, &o->steps, &o->n_steps, STAGES_MAX, sizeof *step);
         if (!step)
             return;
         internal__step__init(step);

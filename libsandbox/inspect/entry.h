@@ -1,6 +1,6 @@
-// Describing a sandbox or a container for an answer: filled by whoever knows it, without thinking of
-// memory. What is too long is cut, what is too much is left out; a want of memory is found out when
-// the answer is sent.
+// Describing a sandbox or a container for an answer: filled by whoever knows it, without thinking
+// of memory. What is too long is cut, what is too much is left out; a want of memory is found out
+// when the answer is sent.
 #ifndef INSPECT_ENTRY_H
 #define INSPECT_ENTRY_H
 
@@ -24,8 +24,8 @@ struct inspect_memory {
 };
 void inspect_memory_done(struct inspect_memory *m);
 
-// `msg` is for the describer to fill: strings are borrowed until the answer is sent, which is before
-// the loop goes on. Lists and times are filled with the functions below.
+// `msg` is for the describer to fill: strings are borrowed until the answer is sent, which is
+// before the loop goes on. Lists and times are filled with the functions below.
 struct inspect_entry {
     Internal__Entry msg;
     bool detailed; // false: an entry of a list, the functions that are for Show do nothing

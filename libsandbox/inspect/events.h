@@ -1,7 +1,7 @@
-// What happened in a daemon lately, for whoever follows it (kuasar-ctl events): a ring of the latest
-// events, all of a size, numbered from 1. A follower asks for what comes behind the last number that
-// it has seen and is parked until there is something. So a slow follower costs nothing; it is told
-// how many it has missed.
+// What happened in a daemon lately, for whoever follows it (kuasar-ctl events): a ring of the
+// latest events, all of a size, numbered from 1. A follower asks for what comes behind the last
+// number that it has seen and is parked until there is something. So a slow follower costs nothing;
+// it is told how many it has missed.
 #ifndef INSPECT_EVENTS_H
 #define INSPECT_EVENTS_H
 

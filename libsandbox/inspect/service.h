@@ -1,5 +1,5 @@
-// The service kuasar.internal.v1.Inspect, the same in every daemon: what it has, page by page; one of
-// them in detail; what happens. Reads only, answers from memory.
+// The service kuasar.internal.v1.Inspect, the same in every daemon: what it has, page by page; one
+// of them in detail; what happens. Reads only, answers from memory.
 #ifndef INSPECT_SERVICE_H
 #define INSPECT_SERVICE_H
 

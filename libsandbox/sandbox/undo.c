@@ -243,7 +243,8 @@ int undo_run(const struct undo *u, struct error *err)
         int r = run_step(s);
         if (r < 0 && !failed) {
             failed = 1;
-            error_errno(err, r, "cannot undo %s %s", undo_kind_name(s->kind), s->path ? s->path : "");
+            error_errno(err, r, "cannot undo %s %s", undo_kind_name(s->kind),
+                        s->path ? s->path : "");
         }
     }
     return failed ? -1 : 0;

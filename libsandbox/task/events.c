@@ -26,8 +26,8 @@ struct task_events {
     size_t n, bytes;
     uint64_t dropped, resent;
     uint64_t call;
-    double delay;   // before the next try; 0: the last one succeeded
-    ev_timer again; // sends the first one
+    double delay;        // before the next try; 0: the last one succeeded
+    ev_timer again;      // sends the first one
     task_events_tap tap; // NULL: nobody
     void *tap_arg;
 };

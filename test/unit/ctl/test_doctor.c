@@ -1,0 +1,330 @@
+// Each check of doctor against a made-up tree: what is in order, and each fault with its remedy.
+#include "ctl/doctor.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "rpc/listen.h"
+
+static char root[64];
+static int socket_fd = -1;
+
+static void put_mode(const char *path, const char *text, mode_t mode)
+{
+    char full[PATH_MAX], dir[PATH_MAX];
+    snprintf(full, sizeof full, "%s%s", root, path);
+    snprintf(dir, sizeof dir, "%s", full);
+    *strrchr(dir, '/') = '\0';
+    cr_assert_eq(file_mkdir_all(dir, 0755), 0);
+    cr_assert_eq(file_write_atomic_at(AT_FDCWD, full, text, strlen(text), mode), 0);
+}
+
+static void put(const char *path, const char *text)
+{
+    put_mode(path, text, 0644);
+}
+
+static void put_program(const char *path, const char *script)
+{
+    char text[4096];
+    snprintf(text, sizeof text, "#!/bin/sh\n%s\n", script);
+    put_mode(path, text, 0755);
+}
+
+static void take_away(const char *path)
+{
+    char full[PATH_MAX];
+    snprintf(full, sizeof full, "%s%s", root, path);
+    cr_assert_eq(file_remove_tree_at(AT_FDCWD, full), 0);
+}
+
+#define CONFIG                                                                                     \
+    "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n"                                 \
+    "[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = 'pause:1'\n"
+#define DROP_IN                                                                                    \
+    "version = 3\n[proxy_plugins.runc]\ntype = 'sandbox'\naddress = '/run/s.sock'\n"               \
+    "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kuasar-runc]\n"                   \
+    "runtime_type = 'io.containerd.kuasar-runc.v2'\nsandboxer = 'runc'\n"
+
+// containerd, as far as it is asked: --version, and "config dump", which is all that it imports.
+static void put_containerd(const char *version)
+{
+    char script[1024];
+    snprintf(script, sizeof script,
+             "if [ \"$1\" = --version ]; then echo 'containerd example.com/c v%s abc'; exit; fi\n"
+             "sed -e '/^version/d' '%s/etc/containerd/config.toml' %s/etc/containerd/conf.d/*",
+             version, root, root);
+    put_program("/opt/c/containerd", script);
+}
+
+static void make_node(void)
+{
+    char path[PATH_MAX];
+    struct error err = {0};
+    strcpy(root, "/tmp/doctor.XXXXXX");
+    cr_assert(mkdtemp(root));
+    put_containerd("2.3.4");
+    put_program("/opt/c/ctr", "echo 'REF TYPE'; echo 'pause:1 x'");
+    put_program("/opt/shims/containerd-shim-kuasar-runc-v2", "");
+    put_program("/usr/bin/runc",
+                "case $1 in --version) echo 'runc version 1.2';; *) echo "
+                "'{\"linux\":{\"mountExtensions\":{\"idmap\":{\"enabled\":true}}}}';; esac");
+    put("/etc/containerd/config.toml", CONFIG);
+    put("/etc/containerd/conf.d/a.toml", DROP_IN);
+    put("/proc/42/environ", "");
+    put("/proc/filesystems", "nodev\tproc\nnodev\toverlay\n");
+    put("/proc/sys/user/max_user_namespaces", "1000\n");
+    put("/proc/sys/kernel/osrelease", "6.1.0-x\n");
+    put("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory hugetlb pids\n");
+    snprintf(path, sizeof path, "%s/proc/42/exe", root);
+    cr_assert_eq(symlink("/opt/c/containerd", path), 0);
+    snprintf(path, sizeof path, "%s/proc/42/environ", root);
+    int fd = open(path, O_WRONLY);
+    static const char environment[] = "A=b\0PATH=/nowhere:/opt/shims";
+    cr_assert_eq(write(fd, environment, sizeof environment), (ssize_t)sizeof environment);
+    close(fd);
+    put("/run/x", "");
+    snprintf(path, sizeof path, "%s/run/s.sock", root);
+    socket_fd = rpc_listen_unix(path, &err);
+    cr_assert(socket_fd >= 0, "%s", err.text);
+}
+
+static void end_node(void)
+{
+    close(socket_fd);
+    cr_assert_eq(file_remove_tree_at(AT_FDCWD, root), 0);
+}
+
+TestSuite(doctor, .init = make_node, .fini = end_node);
+
+// Runs doctor on the tree. The daemons do not run there: what their check finds is left out.
+static struct doctor *examine(void)
+{
+    static const struct options options = {.run_dir = "/run", .timeout = 1};
+    static struct ctl ctl = {.options = &options};
+    static struct doctor d;
+    struct error err = {0};
+    ctl.loop = ev_loop_new(EVFLAG_NOENV);
+    ctl.reaper = reaper_new(ctl.loop);
+    cr_assert_eq(doctor_run(&d, &ctl, root, &err), 0, "%s", err.text);
+    reaper_free(ctl.reaper);
+    ev_loop_destroy(ctl.loop);
+    return &d;
+}
+
+// Exactly one finding is not in order (none with `says` NULL), says this, and has this remedy.
+static void expect_fault(enum verdict verdict, const char *says, const char *does)
+{
+    struct doctor *d = examine();
+    size_t n = 0;
+    for (size_t i = 0; i < d->n; i++) {
+        const struct finding *f = &d->list[i];
+        if (f->verdict == VERDICT_OK || strcmp(f->area, "daemons") == 0)
+            continue;
+        n++;
+        cr_expect(says && strstr(f->text, says) && strstr(f->remedy, does) && f->verdict == verdict,
+                  "%s: %s -> %s", verdict_name(f->verdict), f->text, f->remedy);
+    }
+    cr_expect_eq(n, says ? 1 : 0, "%zu findings, want: %s", n, says ? says : "none");
+    doctor_done(d);
+}
+
+Test(doctor, a_node_in_order)
+{
+    expect_fault(VERDICT_OK, NULL, NULL);
+}
+
+Test(doctor, no_sandboxer_was_started)
+{
+    struct doctor *d = examine();
+    cr_expect_eq(doctor_exit(d), EXIT_ERROR);
+    bool said = false;
+    for (size_t i = 0; i < d->n; i++)
+        said |= strstr(d->list[i].text, "no state directory") && *d->list[i].remedy;
+    cr_expect(said);
+    doctor_done(d);
+}
+
+Test(doctor, old_containerd)
+{
+    put_containerd("1.7.24");
+    expect_fault(VERDICT_ERROR, "version 1.7", "2.1 or newer");
+}
+
+Test(doctor, containerd_refuses_its_configuration)
+{
+    put_program("/opt/c/containerd",
+                "[ \"$1\" = --version ] && echo 'containerd x v2.3.4' && exit\n"
+                "echo 'noise' >&2; echo 'containerd: it is broken' >&2; exit 1");
+    expect_fault(VERDICT_ERROR, "does not take its configuration: containerd: it is broken",
+                 "config dump");
+}
+
+Test(doctor, drop_in_newer_than_the_main_file)
+{
+    put("/etc/containerd/config.toml",
+        "version = 2\nimports = [\"conf.d/*.toml\"]\n"
+        "[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = 'pause:1'\n");
+    struct doctor *d = examine();
+    size_t n = 0;
+    for (size_t i = 0; i < d->n; i++)
+        n += d->list[i].verdict == VERDICT_ERROR && strstr(d->list[i].text, "of version 3") &&
+             strstr(d->list[i].remedy, "config migrate");
+    cr_expect_geq(n, 1);
+    doctor_done(d);
+}
+
+Test(doctor, drop_in_that_nothing_imports)
+{
+    put("/etc/containerd/config.toml",
+        "version = 3\n[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = "
+        "'pause:1'\n");
+    expect_fault(VERDICT_ERROR, "imports nothing", "add imports = ");
+}
+
+Test(doctor, no_handler_of_ours)
+{
+    put("/etc/containerd/conf.d/a.toml", "version = 3\n");
+    expect_fault(VERDICT_ERROR, "no handler", "restart containerd");
+}
+
+Test(doctor, no_proxy_plugin)
+{
+    put("/etc/containerd/conf.d/a.toml",
+        "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kuasar-runc]\n"
+        "runtime_type = 'io.containerd.kuasar-runc.v2'\nsandboxer = 'runc'\n");
+    expect_fault(VERDICT_ERROR, "no [proxy_plugins.runc]", "add the table");
+}
+
+Test(doctor, wrong_type_of_proxy)
+{
+    put("/etc/containerd/conf.d/a.toml",
+        "version = 3\n[proxy_plugins.runc]\ntype = 'snapshot'\naddress = '/run/s.sock'\n"
+        "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.\"my.kind\"]\n"
+        "runtime_type = 'io.containerd.kuasar-runc.v2'\nsandboxer = 'runc'\n");
+    expect_fault(VERDICT_ERROR, "my.kind: [proxy_plugins.runc] has type = \"snapshot\"",
+                 "type = \"sandbox\"");
+}
+
+Test(doctor, stale_socket_of_the_sandboxer)
+{
+    close(socket_fd);
+    socket_fd = -1;
+    expect_fault(VERDICT_ERROR, "its sandboxer does not listen", "start it");
+}
+
+Test(doctor, shim_not_in_the_path)
+{
+    take_away("/opt/shims");
+    expect_fault(VERDICT_ERROR,
+                 "containerd-shim-kuasar-runc-v2 is not in containerd's PATH "
+                 "(/nowhere:/opt/shims)",
+                 "runtime_path");
+    put_program("/opt/c/containerd-shim-kuasar-runc-v2", ""); // beside containerd will do
+    expect_fault(VERDICT_OK, NULL, NULL);
+}
+
+Test(doctor, options_table_on_2_1_only)
+{
+    put("/etc/containerd/conf.d/a.toml",
+        DROP_IN "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kuasar-runc.options]\n"
+                "BinaryName = 'crun'\n");
+    expect_fault(VERDICT_OK, NULL, NULL);
+    put_containerd("2.1.9");
+    expect_fault(VERDICT_ERROR, "table of options", "runtimes.kuasar-runc.options] out");
+}
+
+Test(doctor, pause_image_absent)
+{
+    put_program("/opt/c/ctr", "echo REF");
+    expect_fault(VERDICT_WARNING, "pause:1 is not in the image store", "pinned_images.sandbox");
+}
+
+Test(doctor, cri_disabled)
+{
+    put("/etc/containerd/config.toml", "disabled_plugins = ['cri']\n" CONFIG);
+    expect_fault(VERDICT_ERROR, "disabled_plugins has \"cri\"", "take it out");
+}
+
+Test(doctor, no_runtime)
+{
+    take_away("/usr/bin/runc");
+    expect_fault(VERDICT_ERROR, "neither runc nor crun", "apt install runc");
+}
+
+Test(doctor, configured_runtime_absent)
+{
+    put(KUASAR_SYSCONFDIR "/runc.toml", "runtime = 'youki'\n");
+    expect_fault(VERDICT_ERROR, "runtime = \"youki\"", "name another");
+}
+
+Test(doctor, old_kernel)
+{
+    put("/proc/sys/kernel/osrelease", "5.10.0\n");
+    expect_fault(VERDICT_WARNING, "mount_setattr is missing", "Linux 5.12");
+}
+
+Test(doctor, no_overlay)
+{
+    put("/proc/filesystems", "nodev\tproc\nnodev\toverlayx\n");
+    expect_fault(VERDICT_WARNING, "overlay", "modprobe");
+}
+
+Test(doctor, no_user_namespaces)
+{
+    put("/proc/sys/user/max_user_namespaces", "0\n");
+    expect_fault(VERDICT_WARNING, "at most 0", "sysctl");
+}
+
+Test(doctor, cgroup_controllers)
+{
+    put("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids memoryx\n");
+    expect_fault(VERDICT_ERROR, "the memory controller", "cgroup_enable=memory");
+    take_away("/sys/fs/cgroup/cgroup.controllers");
+    expect_fault(VERDICT_ERROR, "no cgroup hierarchy", "mount -t cgroup2");
+    static const char *const v1[] = {"memory", "cpu", "pids", "cpuset", "blkio", "devices"};
+    for (size_t i = 0; i < ARRAY_SIZE(v1); i++) {
+        char path[64];
+        snprintf(path, sizeof path, "/sys/fs/cgroup/%s/cgroup.procs", v1[i]);
+        put(path, "");
+    }
+    expect_fault(VERDICT_WARNING, "freezer controller", "mount it");
+}
+
+Test(doctor, state_directories_and_sockets)
+{
+    static const struct {
+        const char *says, *does;
+    } wanted[] = {
+        {"kuasar-x/sandboxes has mode 0777", "chmod 0755"},
+        {"kuasar-x/task.sock has mode 0666", "chmod 0600"},
+        {"quarantine holds 1 records", "by hand"},
+        {"sandboxer of kind x does not answer", "start it"},
+    };
+    char path[PATH_MAX];
+    struct error err = {0};
+    put("/run/kuasar-x/sandboxes/x", "");
+    put("/run/kuasar-x/quarantine/a", "");
+    snprintf(path, sizeof path, "%s/run/kuasar-x/sandboxes", root);
+    cr_assert_eq(chmod(path, 0777), 0);
+    snprintf(path, sizeof path, "%s/run/kuasar-x/task.sock", root);
+    int fd = rpc_listen_unix(path, &err);
+    cr_assert(fd >= 0 && chmod(path, 0666) == 0);
+    struct doctor *d = examine();
+    for (size_t w = 0; w < ARRAY_SIZE(wanted); w++) {
+        bool said = false;
+        for (size_t i = 0; i < d->n; i++)
+            said |= strstr(d->list[i].text, wanted[w].says) &&
+                    strstr(d->list[i].remedy, wanted[w].does);
+        cr_expect(said, "%s", wanted[w].says);
+    }
+    doctor_done(d);
+    close(fd);
+}
