@@ -1,0 +1,344 @@
+"""kuasar-ctl against living pods, dead daemons, broken configurations and hostile arguments."""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import tarfile
+
+import pytest
+
+import node as kuasar
+from node import CONTAINERD, STATE, run, until
+
+CONF = pathlib.Path("/etc/containerd/conf.d")
+MAIN = pathlib.Path("/etc/containerd/config.toml")
+SECRET = "tell-nobody-4711"
+
+
+def ctl(*argv, code=0, **more):
+    result = run("kuasar-ctl", *argv, check=False, **more)
+    assert result.returncode == code, f"{argv}: exit {result.returncode}\n{result.stdout}{result.stderr}"
+    return result
+
+
+def ctl_json(*argv, code=0):
+    return json.loads(ctl(*argv, "--json", code=code).stdout)
+
+
+def entries(code=0):
+    return {e["id"]: e for e in ctl_json("list", code=code)["entries"]}
+
+
+def test_list_and_show(node):
+    pod = node.pod()
+    other = node.pod()
+    container = pod.run("sleep", "1000")
+    found = entries()
+    assert set(found) == {pod.id, other.id, container.id}
+    assert found[pod.id]["state"] == "ready" and found[pod.id]["type"] == "sandbox"
+    name = pod.config["metadata"]
+    assert found[pod.id]["name"] == f"{name['namespace']}/{name['name']}"
+    c = found[container.id]
+    assert (c["state"], c["pid"], c["sandbox_id"], c["namespace"], c["from"]) == ("running", container.pid(), pod.id, "k8s.io", "daemon")
+    lines = ctl("ls").stdout.splitlines()
+    assert lines[0].split() == ["TYPE", "ID", "STATE", "PID", "AGE", "KIND", "SANDBOX", "NAME"]
+    at = next(i for i, line in enumerate(lines) if pod.id[:13] in line)
+    assert container.id[:13] in lines[at + 1], "a container stands behind its sandbox"
+    assert container.id in ctl("list", "--long").stdout
+
+    shown = ctl_json("show", container.id[:20])
+    assert shown["id"] == container.id and shown["facts"]["engine.binary"] == "runc"
+    assert shown["now"]["cgroup_pids"] == [container.pid()]
+    assert shown["now"]["namespaces"]["net"] == os.readlink(f"/proc/{container.pid()}/ns/net")
+    create = next(o for o in shown["operations"] if o["operation"] == "container_create")
+    assert create["nanoseconds"]["runtime"] > 0 and create["total_nanoseconds"] >= create["nanoseconds"]["runtime"]
+    shown = ctl_json("show", pod.id)
+    assert shown["facts"]["ns.net"] == str(pod.netns()) and any(k.startswith("undo.") for k in shown["facts"])
+    text = ctl("show", container.id[:20]).stdout
+    assert "container_create" in text and "net:[" in text and container.id in text
+
+
+def test_events(node):
+    log = node.dir / "events"
+    with open(log, "wb") as out:
+        follower = subprocess.Popen(["kuasar-ctl", "events", "--json"], stdout=out)
+    try:
+        def followed():  # by both daemons: they hold its connections
+            return len(os.listdir(f"/proc/{follower.pid}/fd")) >= 6
+        until(followed, "the follower is connected")
+        pod = node.pod()
+        container = pod.run("sh", "-c", "exit 3")
+        container.wait_exit()
+        pod.remove()
+        seen = lambda: [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+        until(lambda: any(e.get("topic") == "/sandboxes/removed" for e in seen()), "the removal is told")
+        mine = [(e["topic"], e["id"]) for e in seen() if "topic" in e]
+        for topic, who in [("/sandboxes/creating", pod), ("/sandboxes/ready", pod), ("/tasks/create", container), ("/tasks/start", container),
+                           ("/tasks/exit", container), ("/sandboxes/stopped", pod), ("/sandboxes/removed", pod)]:
+            assert (topic, who.id) in mine, f"{topic} of {who.id} is not in {mine}"
+        exit_event = next(e for e in seen() if e.get("topic") == "/tasks/exit")
+        assert exit_event["exit_status"] == 3 and exit_event["kind"] == "runc"
+        node.restart_sandboxer()
+        until(lambda: any("another process" in e.get("answers", "") for e in seen()), "the restart is told")
+    finally:
+        follower.send_signal(signal.SIGINT)
+    assert follower.wait(timeout=20) == 0
+
+
+def test_a_slow_follower_is_told_what_it_missed(node):
+    read, write = os.pipe()
+    follower = subprocess.Popen(["kuasar-ctl", "events", "--json"], stdout=write)
+    os.close(write)
+    try:
+        until(lambda: len(os.listdir(f"/proc/{follower.pid}/fd")) >= 6, "the follower is connected")
+        container = node.pod().run("sleep", "1000")
+        with open(read, closefd=True) as lines:
+            while json.loads(lines.readline()).get("topic") != "/tasks/start":
+                pass
+            follower.send_signal(signal.SIGSTOP)
+            for _ in range(260):  # more than the daemon remembers
+                four_events(container)
+            follower.send_signal(signal.SIGCONT)
+            for line in lines:
+                event = json.loads(line)
+                if "missed" in event:
+                    break
+            assert int(event["missed"]) > 0
+    finally:
+        follower.kill()
+        follower.wait()
+
+
+def four_events(container):
+    for verb in ("pause", "resume", "pause", "resume"):
+        run("ctr", "-n", "k8s.io", "tasks", verb, container.id)
+
+
+def test_without_the_sandboxer(node):
+    pod = node.pod()
+    container = pod.run("sleep", "1000")
+    node.kill_sandboxer()
+    try:
+        result = ctl("list", code=1)
+        assert "from the journal" in result.stderr and "remedy: " in result.stderr
+        found = entries(code=1)
+        assert found[pod.id]["from"] == "journal" and found[pod.id]["state"] == "ready"
+        assert found[container.id]["from"] == "daemon" and found[container.id]["state"] == "running"
+        assert ctl_json("show", pod.id, code=1)["facts"]["ns.net"] == str(pod.netns())
+        assert "sandboxer of kind runc does not answer" in ctl("doctor", code=2).stdout
+    finally:
+        node.start_sandboxer(*node.daemon_args)
+    assert ctl_json("show", pod.id)["from"] == "daemon"
+
+
+def test_without_the_task_server(node):
+    """The sandboxer, which would start another, is stopped meanwhile: that is a daemon that hangs."""
+    pod = node.pod()
+    container = pod.run("sleep", "1000")
+    task = node.task_pid()
+    node.daemon.send_signal(signal.SIGSTOP)
+    try:
+        os.kill(task, signal.SIGKILL)
+        until(lambda: not kuasar.pids_of("runc-task"), "it is gone")
+        result = ctl("list", "-t", "0.5", code=1)
+        assert "no answer from" in result.stderr and "nobody listens" in result.stderr
+        found = {e["id"]: e for e in ctl_json("list", "-t", "0.5", code=1)["entries"]}
+        assert found[container.id]["from"] == "journal" and found[container.id]["state"] == "alive"
+        assert found[pod.id]["from"] == "journal"
+        assert ctl_json("show", container.id, "-t", "0.5", code=1)["facts"]["bundle"]
+    finally:
+        node.daemon.send_signal(signal.SIGCONT)
+    until(lambda: len(kuasar.pids_of("runc-task")) == 1 and run("kuasar-ctl", "list", check=False).returncode == 0, "both answer again")
+
+
+def unpack(path):
+    with tarfile.open(path) as tar:
+        return {m.name.removeprefix("kuasar-dump/"): tar.extractfile(m).read().decode(errors="replace") for m in tar.getmembers()}
+
+
+def test_dump_has_everything_and_no_secret(node):
+    (CONF / "secret.toml").write_text('version = 3\n[plugins."io.containerd.cri.v1.images".registry.configs."r.example".auth]\n'
+                                      f'  password = "{SECRET}"\n')
+    try:
+        pod = node.pod(annotations={"io.kuasar.note": SECRET}, labels={"mine": SECRET})
+        container = pod.run("sh", "-c", "sleep 1000", "sh", SECRET, envs=[{"key": "TOKEN", "value": SECRET}], annotations={"x": SECRET})
+        path = node.dir / "dump.tar"
+        assert str(path) in ctl("dump", "-o", path).stdout
+        assert path.stat().st_mode & 0o777 == 0o600
+        files = unpack(path)
+        for name, text in files.items():
+            if not name.startswith("logs/"):
+                assert SECRET not in text, f"{name} has the secret"
+        assert "<redacted>" in files["records/runc/sandboxes/" + pod.id + "/sandbox.json"]
+        for name in ("README", "list.json", "doctor.txt", "errors", "system/versions.json", "system/mounts", "events/runc-task.json",
+                     "config/containerd-dump.toml", "config/etc/containerd/config.toml", f"show/runc/{pod.id}.json",
+                     f"show/runc/k8s.io-{container.id}.json", f"records/runc/tasks/k8s.io/{container.id}.json", "logs/runc-sandboxer.log"):
+            assert name in files, f"{name} is not among {sorted(files)}"
+        assert "kuasar-runc" in files["config/containerd-dump.toml"]
+        assert pod.id in files["system/mounts"]
+        assert "taken out" in files["README"].lower()
+        assert not any(name.startswith("logs/") for name in unpack_stdout("dump", "-o", "-", "--no-logs"))
+        assert "is there; give another name" in ctl("dump", "-o", path, code=2).stderr
+        node.kill_sandboxer()
+        try:
+            ctl("dump", "-o", node.dir / "dead.tar", code=1)
+            assert pod.id in unpack(node.dir / "dead.tar")["list.json"]
+        finally:
+            node.start_sandboxer(*node.daemon_args)
+    finally:
+        (CONF / "secret.toml").unlink()
+
+
+def unpack_stdout(*argv):
+    data = ctl(*argv, text=False).stdout
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return [m.name.removeprefix("kuasar-dump/") for m in tar.getmembers()]
+
+
+def faults(code=2):
+    return ctl_json("doctor", "--quiet", code=code)["findings"]
+
+
+@contextlib.contextmanager
+def main_file(change):
+    before = MAIN.read_text()
+    MAIN.write_text(change(before))
+    try:
+        yield
+    finally:
+        MAIN.write_text(before)
+
+
+def expect_fault(says, does, code=2):
+    found = faults(code)
+    assert any(says in f["text"] and does in f["remedy"] for f in found), f"{says!r}, {does!r}: {found}"
+    assert all(f["remedy"] for f in found), found
+
+
+def test_doctor_finds_nothing_on_a_node_in_order(node):
+    result = ctl("doctor")
+    assert "0 warnings, 0 errors" in result.stdout
+
+
+BROKEN = {
+    "syntax": (lambda t: t + "\nx = \n", "does not take its configuration", "config dump"),
+    "sandboxer without plugin": (lambda t: t.replace("[proxy_plugins.runc]", "[proxy_plugins.other]"), "no [proxy_plugins.runc]", "add the table"),
+    "wrong plugin type": (lambda t: t.replace('type = "sandbox"', 'type = "snapshot"'), 'has type = "snapshot"', 'type = "sandbox"'),
+    "wrong address": (lambda t: t.replace("/run/runc-sandboxer.sock", "/run/nobody.sock"), "/run/nobody.sock", "proxy_plugins"),
+    "no handler": (lambda t: t.replace('sandboxer = "runc"', ""), "no handler has a sandboxer", "restart containerd"),
+    "no shim": (lambda t: t.replace("io.containerd.kuasar-runc.v1", "io.containerd.kuasar-nix.v1"), "containerd-shim-kuasar-nix-v1 is not in", "runtime_path"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_doctor_names_each_fault_of_containerds_configuration(node, case):
+    change, says, does = BROKEN[case]
+    with main_file(change):
+        expect_fault(says, does)
+
+
+@pytest.mark.skipif(not CONTAINERD.startswith("2.1"), reason="containerd 2.3 takes the table")
+def test_doctor_knows_the_options_trap(node):
+    table = "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kuasar-runc.options]\nBinaryName = 'crun'\n"
+    with main_file(lambda t: t + "\n" + table):
+        expect_fault("table of options", "take [...runtimes.kuasar-runc.options] out")
+
+
+@pytest.mark.skipif(CONTAINERD.startswith("2.1"), reason="containerd 2.1 does not pull it")
+def test_doctor_misses_the_pause_image(node):
+    with main_file(lambda t: t.replace("localhost/kuasar/pause:test", "localhost/none:1")):
+        expect_fault("localhost/none:1 is not in the image store", "pinned_images.sandbox", code=1)
+
+
+def test_doctor_looks_at_modes_and_the_quarantine(node):
+    sock = STATE / "sandboxer-inspect.sock"
+    os.chmod(sock, 0o666)
+    (STATE / "quarantine" / "left").write_text("")
+    try:
+        expect_fault("has mode 0666", "chmod 0600")
+        expect_fault("holds 1 records", "by hand")
+    finally:
+        os.chmod(sock, 0o600)
+        (STATE / "quarantine" / "left").unlink()
+
+
+HOSTILE = {
+    "no command": ((), "no command is given"),
+    "unknown command": (("destroy",), "is no command"),
+    "unknown option": (("list", "--all"), '"--all" is no option'),
+    "no id": (("show",), "ID is missing"),
+    "empty id": (("show", ""), "is empty"),
+    "slash": (("show", "../../etc/passwd"), "--namespace"),
+    "long id": (("show", "a" * 5000), "at most 76"),
+    "escape": (("show", "\x1b[31m"), '"?[31m"'),
+    "bad namespace": (("show", "a", "-n", "a/b"), "--namespace"),
+    "bad timeout": (("list", "-t", "-1"), "--timeout"),
+    "bad dir": (("list", "-r", "run"), "--run-dir"),
+    "bad kind": (("list", "-k", "../x"), "--kind"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_arguments(case):
+    argv, says = HOSTILE[case]
+    result = ctl(*argv, code=64)
+    assert says in result.stderr and len(result.stderr) < 1200 and "\x1b" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_what_is_not_there(node):
+    assert "no sandbox or container begins with" in ctl("show", "zzz", code=2).stderr
+    assert "kinds found: runc" in ctl("list", "-k", "wasm", code=2).stderr
+    assert "cannot read /nonexistent" in ctl("list", "-r", "/nonexistent", code=2).stderr
+    a, b = node.pod(), node.pod()
+    common = os.path.commonprefix([a.id, b.id])
+    if common:
+        assert "means several" in ctl("show", common, code=2).stderr
+
+
+def test_daemons_that_lie(node):
+    """A state directory whose sockets are stale, no sockets, hang, or answer garbage."""
+    fake = node.dir / "run"
+    kinds = {}
+    servers = []
+    garbage = None
+    for name in ("stale", "file", "hangs", "garbage"):
+        kinds[name] = fake / f"kuasar-{name}"
+        (kinds[name] / "sandboxes").mkdir(parents=True)
+    def listen(path):
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(path))
+        server.listen(8)
+        return server
+    try:
+        listen(kinds["stale"] / "task.sock").close()
+        (kinds["file"] / "task.sock").write_text("")
+        servers.append(listen(kinds["hangs"] / "task.sock"))
+        garbage = subprocess.Popen(["python3", "-c", f"""
+import socket
+s = socket.socket(socket.AF_UNIX); s.bind({str(kinds['garbage'] / 'task.sock')!r}); s.listen(8)
+while True:
+    c, _ = s.accept(); c.recv(4096); c.sendall(b'\\xff' * 4096); c.close()
+"""])
+        until(lambda: (kinds["garbage"] / "task.sock").exists(), "it listens")
+        (kinds["stale"] / "sandboxes" / "broken").mkdir()
+        (kinds["stale"] / "sandboxes" / "broken" / "sandbox.json").write_text("{")
+        listed = ctl_json("list", "-r", fake, "-t", "0.3", code=1)
+        errors = {d["kind"]: d["error"] for d in listed["daemons"] if d["role"] == "task server"}
+        assert "nobody listens" in errors["stale"]
+        assert "is no socket" in errors["file"]
+        assert "within 0.3 s" in errors["hangs"]
+        assert errors["garbage"]
+        assert listed["entries"] == [] and len(listed["broken_records"]) == 1
+        assert ctl("list", "-r", fake, "-t", "0.3", code=1).stderr.count("remedy: ") == 8
+    finally:
+        if garbage:
+            garbage.kill()
+            garbage.wait()
+        for server in servers:
+            server.close()
