@@ -31,7 +31,7 @@ static void look_at_namespaces(struct look *look, pid_t pid)
         if (n <= 0)
             continue;
         value[n] = '\0';
-        strcpy(name, e->d_name);
+        memcpy(name, e->d_name, strlen(e->d_name) + 1);
         look->n_namespaces++;
     }
     closedir(d);

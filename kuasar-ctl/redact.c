@@ -155,10 +155,12 @@ static bool goes_on(const struct scan *s)
 // Where the value of a line begins: behind the first '=' outside of a quoted key. 0: none.
 static size_t value_at(const char *line, size_t len)
 {
-    char quote = 0;
+    char quote = '\0';
     for (size_t i = 0; i < len; i++) {
-        if (quote)
-            quote = line[i] == quote ? 0 : quote;
+        if (quote && line[i] == quote)
+            quote = '\0';
+        else if (quote)
+            continue;
         else if (line[i] == '"' || line[i] == '\'')
             quote = line[i];
         else if (line[i] == '=')

@@ -21,7 +21,7 @@ static void *room(void *list, size_t n, size_t size)
 // The view owns `msg` from now on, also on failure.
 static int keep(struct view *v, ProtobufCMessage *msg, struct error *err)
 {
-    ProtobufCMessage **list = room(v->messages, v->n_messages, sizeof *list);
+    ProtobufCMessage **list = room(v->messages, v->n_messages, sizeof(void *));
     if (!list) {
         api_message_free(msg);
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");

@@ -46,7 +46,8 @@ struct toml_problem {
 };
 
 // Parses a document and calls fn for every entry, tables and arrays before their contents. Of an
-// array only the strings are told, with keys like "imports[0]". Returns 0, what fn returned, or -1 with *problem set when it is no TOML.
+// array only the strings are told, with keys like "imports[0]". Returns 0, what fn returned, or -1
+// with *problem set when it is no TOML.
 int toml_read(const char *text, size_t len, toml_fn fn, void *arg, struct toml_problem *problem);
 
 #ifdef __cplusplus

@@ -46,11 +46,11 @@ static char *format(struct inspect_memory *m, const char *fmt, va_list ap)
     char text[INSPECT_VALUE_MAX];
     vsnprintf(text, sizeof text, fmt, ap);
     size_t len = strlen(text);
-    // Not in the middle of a character: the peer would refuse the whole answer.
+    // Cut, but not in the middle of a character: the peer would refuse the whole answer.
     while (len && len >= sizeof text - 4 && !api_text_valid((const uint8_t *)text, len))
-        len--;
+        text[--len] = '\0';
     char *copy = take(m, len + 1);
-    return copy ? memcpy(copy, text, len) : (char *)"";
+    return copy ? memcpy(copy, text, len + 1) : (char *)"";
 }
 
 char *inspect_text(struct inspect_entry *e, const char *fmt, ...)

@@ -11,7 +11,7 @@
 #include "base/cleanup.h"
 #include "base/ident.h"
 
-// The first size of the ring; it doubles up to INSPECT_EVENTS_MAX.
+// The first size of the ring, a power of two; it doubles up to INSPECT_EVENTS_MAX.
 #define RING_MIN 64
 // Longest topic: "/tasks/exec-started" and the like.
 #define TOPIC_MAX 32
@@ -39,7 +39,7 @@ struct inspect_events {
     struct ev_loop *loop;
     uint64_t epoch;
     uint64_t last;      // number of the latest; 0: there was none
-    struct event *ring; // the event with number N is at (N - 1) % size
+    struct event *ring; // the event with number N is at (N - 1) & (size - 1)
     size_t size;
     size_t n; // remembered: last - n + 1 .. last
     TAILQ_HEAD(, follower) followers;
@@ -69,7 +69,7 @@ struct inspect_events *inspect_events_new(struct ev_loop *loop)
 
 static const struct event *find(const struct inspect_events *e, uint64_t number)
 {
-    return &e->ring[(number - 1) % e->size];
+    return &e->ring[(number - 1) & (e->size - 1)];
 }
 
 static void fill(const struct event *event, Internal__Event *msg, Google__Timestamp *at)
@@ -198,7 +198,7 @@ static void grow(struct inspect_events *e)
     if (!ring)
         return;
     for (uint64_t number = e->last - e->n + 1; number <= e->last; number++)
-        ring[(number - 1) % size] = *find(e, number);
+        ring[(number - 1) & (size - 1)] = *find(e, number);
     free(e->ring);
     e->ring = ring;
     e->size = size;
@@ -217,7 +217,7 @@ void inspect_events_add(struct inspect_events *e, const struct inspect_event *ev
     e->last++;
     if (!e->size)
         return; // no memory at all: it counts as missed
-    struct event *to = &e->ring[(e->last - 1) % e->size];
+    struct event *to = &e->ring[(e->last - 1) & (e->size - 1)];
     *to = (struct event){.number = e->last,
                          .pid = event->pid,
                          .exited = event->exited,
