@@ -125,8 +125,9 @@ build_root() {
     step "download Debian packages" in_stage "$tmp/root" download
     step "install Debian packages" in_stage "$tmp/root" packages
     step "build containerd 2.3.4 (Go)" in_stage "$tmp/root" containerd
-    step "build crictl and critest (Go)" in_stage "$tmp/root" cri
+    step "build busybox" in_stage "$tmp/root" busybox
     step "make the images" in_stage "$tmp/root" images
+    step "build crictl and critest (Go)" in_stage "$tmp/root" cri
     step "tidy" in_stage "$tmp/root" tidy
     mv -T -- "$tmp" "$dir"
     say "$(printf '[%4ds] done: %s' $((SECONDS - build_t0)) "$(du -sh -- "$dir" | cut -f1)")"
