@@ -108,7 +108,8 @@ static uint8_t *put_type_url(uint8_t *out, const char *type_url)
     size_t len = strlen(type_url);
     *out++ = FIELD_TYPE_URL;
     out = put_varint(out, len);
-    memcpy(out, type_url, len);
+    for (size_t i = 0; i < len; i++) // a length goes before it, no NUL after it
+        out[i] = (uint8_t)type_url[i];
     return out + len;
 }
 
