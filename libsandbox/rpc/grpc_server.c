@@ -24,6 +24,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "rpc/grpc.h"
+#include "rpc/listen.h"
 
 #define READ_SIZE     (64 * 1024)
 #define WRITE_SIZE    (32 * 1024)
@@ -300,20 +301,6 @@ static void conn_new(struct grpc_server *s, int fd, pid_t peer)
         conn_settle(c, false); // sends our SETTINGS
 }
 
-// Is the peer of our uid? Gives its pid for the log.
-static bool peer_allowed(int fd, pid_t *ret_pid)
-{
-    struct ucred cred;
-    socklen_t len = sizeof cred;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
-        return false;
-    *ret_pid = cred.pid;
-    if (cred.uid == geteuid())
-        return true;
-    log_warn("grpc: refused process %d of user %u", (int)cred.pid, (unsigned)cred.uid);
-    return false;
-}
-
 static void on_accept(struct ev_loop *loop, ev_io *w, int events)
 {
     struct grpc_server *s = w->data;
@@ -334,7 +321,7 @@ static void on_accept(struct ev_loop *loop, ev_io *w, int events)
         if (s->open >= GRPC_SERVER_CONNECTIONS_MAX)
             log_debug("grpc: refused a connection over the limit of %d",
                       GRPC_SERVER_CONNECTIONS_MAX);
-        else if (peer_allowed(fd, &peer))
+        else if (rpc_peer_allowed(fd, geteuid(), "grpc", &peer))
             conn_new(s, take_fd(&fd), peer);
     }
 }

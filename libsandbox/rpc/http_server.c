@@ -161,18 +161,6 @@ static void on_deadline(struct ev_loop *loop, ev_timer *w, int events)
 
 // ---- accepting --------------------------------------------------------------------------------
 
-static bool peer_allowed(int fd)
-{
-    struct ucred cred;
-    socklen_t len = sizeof cred;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
-        return false;
-    if (cred.uid == geteuid())
-        return true;
-    log_warn("metrics: refused process %d of user %u", (int)cred.pid, (unsigned)cred.uid);
-    return false;
-}
-
 static void refuse(int fd)
 {
     _cleanup_(buf_free) struct buf out;
@@ -218,7 +206,7 @@ static void on_accept(struct ev_loop *loop, ev_io *w, int events)
             return;
         if (fd < 0)
             continue; // this connection's own failure
-        if (!l->check_uid || peer_allowed(fd))
+        if (!l->check_uid || rpc_peer_allowed(fd, geteuid(), "metrics", NULL))
             conn_new(l, fd);
         else
             close(fd);

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 
 #define LOCK_TRIES   100
 #define LOCK_WAIT_NS (10 * 1000 * 1000)
@@ -206,4 +207,19 @@ int rpc_connect_unix(const char *path, struct error *err)
     if (errno == EAGAIN)
         return error_set(err, STATUS_UNAVAILABLE, "%s has too many connections waiting", path);
     return error_errno(err, errno, "cannot connect to %s", path);
+}
+
+bool rpc_peer_allowed(int fd, uid_t uid, const char *protocol, pid_t *ret_pid)
+{
+    struct ucred cred;
+    socklen_t len = sizeof cred;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+        return false;
+    if (ret_pid)
+        *ret_pid = cred.pid;
+    if (cred.uid == uid)
+        return true;
+    log_warn("%s: refused process %d of user %u: only user %u may connect", protocol, (int)cred.pid,
+             (unsigned)cred.uid, (unsigned)uid);
+    return false;
 }

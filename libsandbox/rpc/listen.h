@@ -2,6 +2,9 @@
 #ifndef RPC_LISTEN_H
 #define RPC_LISTEN_H
 
+#include <stdbool.h>
+#include <sys/types.h>
+
 #include "base/error.h"
 
 // Makes a listening socket at `path` (absolute, at most 107 bytes): non-blocking, close-on-exec,
@@ -20,5 +23,9 @@ int rpc_listen_loopback(const char *address, struct error *err);
 // Connects to a unix socket, non-blocking, close-on-exec. Returns the descriptor or -1 with
 // UNAVAILABLE (nobody listens) or another status.
 int rpc_connect_unix(const char *path, struct error *err);
+
+// May the peer of an accepted unix socket speak to us: is it of user `uid`? A refusal is logged
+// under `protocol`. `ret_pid` (may be NULL) gets the peer's pid.
+bool rpc_peer_allowed(int fd, uid_t uid, const char *protocol, pid_t *ret_pid);
 
 #endif

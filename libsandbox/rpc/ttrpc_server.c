@@ -32,6 +32,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "rpc/listen.h"
 
 #define READ_MAX TTRPC_RECV_MAX
 // Connections accepted in one turn.
@@ -246,19 +247,6 @@ void ttrpc_conn_linger(struct conn *c)
 
 // ---- accepting ---------------------------------------------------------------------------------
 
-static bool peer_allowed(const struct ttrpc_server *s, int fd)
-{
-    struct ucred cred;
-    socklen_t len = sizeof cred;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
-        return false;
-    if (cred.uid == s->limits.uid)
-        return true;
-    log_warn("ttrpc: refused a connection of uid %u: only uid %u may connect", (unsigned)cred.uid,
-             (unsigned)s->limits.uid);
-    return false;
-}
-
 // Takes over the descriptor.
 static void conn_new(struct ttrpc_server *s, int fd)
 {
@@ -313,7 +301,7 @@ static void on_accept(struct ev_loop *loop, ev_io *w, int revents)
             return;
         }
         s->pause = 0.;
-        if (peer_allowed(s, fd))
+        if (rpc_peer_allowed(fd, s->limits.uid, "ttrpc", NULL))
             conn_new(s, fd);
         else
             close(fd);

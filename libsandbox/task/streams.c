@@ -163,7 +163,7 @@ static int name(struct peer *p, const char *id, struct error *err)
         return error_set(err, STATUS_ALREADY_EXISTS, "stream %s is open already", id);
     if (map_add(s->parked, id, p) < 0)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "stream %s: out of memory", id);
-    strcpy(p->id, id);
+    memcpy(p->id, id, strlen(id) + 1);
     if (acknowledge(p, err) < 0)
         return -1;
     struct stream *st = map_get(s->claimed, id);
@@ -313,7 +313,7 @@ struct stream *stream_claim(struct streams *s, const char *id, const struct stre
         return NULL;
     }
     *st = (struct stream){.streams = s, .user = user, .arg = arg};
-    strcpy(st->id, id);
+    memcpy(st->id, id, strlen(id) + 1);
     peer_unpark(p);
     attach(st, p);
     return st;
