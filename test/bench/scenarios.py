@@ -13,7 +13,7 @@ import time
 import grpc
 
 import machine
-from cri import EXITED, Client, Pod, pb
+from cri import EXITED, Client, Pod
 
 SLEEP = ("sleep", "86400")
 GIB = 1 << 30

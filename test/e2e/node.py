@@ -216,6 +216,15 @@ class Node:
         self.kill_sandboxer(sig)
         self.start_sandboxer(*self.daemon_args)
 
+    def restart_daemons(self, *args):
+        """Ends both daemons, with nothing to do, and starts them with other arguments."""
+        self.remove_pods()
+        task = self.task_pid()
+        self.kill_sandboxer(signal.SIGTERM)
+        os.kill(task, signal.SIGTERM)
+        until(lambda: not os.path.exists(f"/proc/{task}"), "the task server ends")
+        self.start_sandboxer(*args)
+
     def end_daemons(self):
         """A requested end of both: in order, with exit code 0 (a sanitizer's leak report would change it)."""
         task = self.task_pid()

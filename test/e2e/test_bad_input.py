@@ -19,7 +19,7 @@ import pytest
 import node as kuasar
 import wire
 from node import SOCKET, STATE, TASK_SOCKET, run, until
-from wire import (EXHAUSTED, EXISTS, INTERNAL, INVALID, NOT_FOUND, PRECONDITION, UNIMPLEMENTED, any_of, controller, message,
+from wire import (EXHAUSTED, EXISTS, INVALID, NOT_FOUND, PRECONDITION, UNIMPLEMENTED, any_of, controller, message,
                   refused, task)
 
 LOOP = ["sh", "-c", "while :; do sleep 1; done"]

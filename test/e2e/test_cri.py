@@ -1,6 +1,5 @@
 """What crictl users do, verb by verb, against our handler: same outcome as with runc."""
 
-import json
 import os
 import pathlib
 import re

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import node as kuasar
-from node import crictl, until
+from node import until
 
 LOOP = ["sh", "-c", "while :; do sleep 1; done"]
 

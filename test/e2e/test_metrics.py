@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import select
-import signal
 import socket
 import subprocess
 
@@ -206,21 +205,12 @@ def listening_ports(pid):
     return ports
 
 
-def restart_both(node, *args):
-    node.remove_pods()
-    task = node.task_pid()
-    node.kill_sandboxer(signal.SIGTERM)
-    os.kill(task, signal.SIGTERM)
-    until(lambda: not os.path.exists(f"/proc/{task}"), "the task server ends")
-    node.start_sandboxer(*args)
-
-
 def test_a_loopback_port_only_if_asked_for(node):
     for pid in node.daemon_pids().values():
         assert listening_ports(pid) == set()
     config = node.write("metrics.toml", 'sandboxer_metrics_address = "127.0.0.1:9464"\ntask_metrics_address = "127.0.0.1:9465"\n')
     try:
-        restart_both(node, "--config", config)
+        node.restart_daemons("--config", config)
         pids = node.daemon_pids()
         assert listening_ports(pids["runc-sandboxer"]) == {9464} and listening_ports(pids["runc-task"]) == {9465}
         for port, name in ((9464, "kuasar_sandboxes"), (9465, "kuasar_containers")):
@@ -233,7 +223,7 @@ def test_a_loopback_port_only_if_asked_for(node):
             assert node.pod().run("true").wait_exit() == 0
             assert "kuasar_sandboxes" in curl("sandboxer")
     finally:
-        restart_both(node)
+        node.restart_daemons()
 
 
 def test_nobody_asks_nothing_happens(node):

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import random
-import re
 import signal
 import subprocess
 import threading
@@ -129,7 +128,6 @@ def test_task_server_killed(node):
     pids = [c.pid() for c in containers]
     old = node.task_pid()
     os.kill(old, signal.SIGKILL)
-    begin = time.monotonic()
     until(lambda: all(c.state() == "CONTAINER_EXITED" for c in containers), "containerd sees them exited", 10)
     assert all(c.status()["exitCode"] == 255 for c in containers)
     until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "their processes are ended")

@@ -1,13 +1,10 @@
 """Which OCI runtime runs a container: our configuration's, or the one that containerd's options name."""
 
-import os
 import pathlib
-import signal
 
 import pytest
 
 import node as kuasar
-from node import until
 
 LOOP = ["sh", "-c", "while :; do sleep 1; done"]
 
@@ -22,22 +19,13 @@ def use(container, name):
     assert container.status()["exitCode"] == 137
 
 
-def restart_both(node, *args):
-    node.remove_pods()
-    task = node.task_pid()
-    node.kill_sandboxer(signal.SIGTERM)
-    os.kill(task, signal.SIGTERM)
-    until(lambda: not os.path.exists(f"/proc/{task}"), "the task server ends")
-    node.start_sandboxer(*args)
-
-
 def test_runc_is_the_default(node):
     use(node.pod().run(*LOOP), "runc")
 
 
 def test_crun_by_our_configuration(node):
     config = node.write("crun.toml", 'runtime = "crun"\n')
-    restart_both(node, "--config", config)
+    node.restart_daemons("--config", config)
     try:
         pod = node.pod()
         use(pod.run(*LOOP), "crun")
@@ -46,7 +34,7 @@ def test_crun_by_our_configuration(node):
         with pytest.raises(kuasar.Failed, match="/does/not/exist"):
             failed.start()
     finally:
-        restart_both(node)
+        node.restart_daemons()
 
 
 @pytest.mark.skipif(kuasar.CONTAINERD.startswith("2.1"), reason="containerd 2.1 refuses an options table of a foreign runtime type")

@@ -98,6 +98,7 @@ cri() {
     mkdir -p "$bin"
     # One image is named in critest's source by the digest of its content. Ours has another: that name is the one
     # change to the source.
+    go mod download sigs.k8s.io/cri-tools # `go list` knows the directory of what is there only
     cp -r "$(go list -m -f '{{.Dir}}' sigs.k8s.io/cri-tools)" "$source"
     digest=$(jq -er '.manifests[] | select(.annotations[] == "k8s-staging-cri-tools/test-image-digest").digest' /opt/registry/index.json)
     grep -qE '"test-image-digest@sha256:[0-9a-f]{64}"' "$source/pkg/validate/consts.go"
