@@ -62,17 +62,18 @@ struct dump {
 
 // ---- parts --------------------------------------------------------------------------------------
 
-static void add(struct dump *d, const char *name, const void *data, size_t len)
-{
-    char path[TAR_NAME_MAX];
-    snprintf(path, sizeof path, "kuasar-dump/%s", name);
-    if (!d->failed)
-        d->failed = tar_add(d->out, path, data, len, d->now);
-}
-
 static void missing(struct dump *d, const char *what, const char *why)
 {
     (void)buf_printf(&d->errors, "%s: %s\n", what, why);
+}
+
+static void add(struct dump *d, const char *name, const void *data, size_t len)
+{
+    char path[TAR_NAME_MAX];
+    if (path_format(path, sizeof path, "kuasar-dump/%s", name) < 0)
+        missing(d, name, "its name is too long for an archive");
+    else if (!d->failed)
+        d->failed = tar_add(d->out, path, data, len, d->now);
 }
 
 // Takes the object.
@@ -211,8 +212,12 @@ static void add_record(struct dump *d, const char *kind, const char *dir, const 
         return;
     }
     redact_json(o);
-    snprintf(name, sizeof name, "records/%s/%s", kind, relative);
-    add_json(d, name, o);
+    if (path_format(name, sizeof name, "records/%s/%s", kind, relative) == 0) {
+        add_json(d, name, o);
+    } else {
+        missing(d, path, "its name is too long for an archive");
+        json_object_put(o);
+    }
 }
 
 // Every JSON file below a state directory.

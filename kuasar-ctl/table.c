@@ -69,6 +69,14 @@ void table_add(struct table *t, const char *fmt, ...)
     t->cells[t->n++] = strdup(*clean ? clean : "-");
 }
 
+void table_add_number(struct table *t, bool known, long long n)
+{
+    if (known)
+        table_add(t, "%lld", n);
+    else
+        table_add(t, "%s", "");
+}
+
 static const char *cell(const struct table *t, size_t i)
 {
     return i < t->n && t->cells[i] ? t->cells[i] : "";

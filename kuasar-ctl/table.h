@@ -2,6 +2,7 @@
 #ifndef CTL_TABLE_H
 #define CTL_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -22,6 +23,8 @@ void table_done(struct table *t);
 // Appends a cell; rows are filled from left to right. Bytes that would steer a terminal, or are not
 // UTF-8, are shown as "?", an empty cell as "-".
 void table_add(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+// Appends a number, or an empty cell if it is not known.
+void table_add_number(struct table *t, bool known, long long n);
 // Prints it, two blanks between columns, none at the end of a line.
 void table_print(const struct table *t, FILE *out);
 

@@ -69,7 +69,7 @@ static void add_row(struct table *t, const struct item *item, bool long_ids, tim
     table_add(t, "%s", is_sandbox(e) ? "sandbox" : "container");
     table_add(t, "%.*s", cut, e->id);
     table_add(t, "%s", state);
-    table_add(t, e->pid ? "%d" : "", e->pid);
+    table_add_number(t, e->pid, e->pid);
     table_add(t, "%s", age);
     table_add(t, "%s", item->source->kind->name);
     table_add(t, "%.*s", cut, is_sandbox(e) ? "" : e->sandbox_id);
@@ -173,9 +173,9 @@ static void show_processes(const Internal__Entry *e, FILE *out)
         const Internal__Process *p = e->processes[i];
         table_add(&t, "%s", *p->id ? p->id : "(first)");
         table_add(&t, "%s", p->state);
-        table_add(&t, p->pid ? "%d" : "", p->pid);
+        table_add_number(&t, p->pid, p->pid);
         table_add(&t, "%s", p->terminal ? "yes" : "");
-        table_add(&t, p->exited_at ? "%u" : "", p->exit_status);
+        table_add_number(&t, p->exited_at, p->exit_status);
     }
     table_print(&t, out);
     table_done(&t);

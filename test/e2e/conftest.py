@@ -39,6 +39,7 @@ def the_node():
 @pytest.fixture
 def node(the_node):
     yield the_node
+    the_node.revive()
     the_node.remove_pods()
 
 

@@ -20,6 +20,7 @@ IMAGE = "localhost/kuasar/busybox:test"
 STATE = pathlib.Path("/run/kuasar-runc")
 SOCKET = "/run/runc-sandboxer.sock"
 TASK_SOCKET = str(STATE / "task.sock")
+CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 CONTAINERD = os.environ.get("KUASAR_CONTAINERD", "2.3.4")
 LOGS = pathlib.Path(os.environ.get("KUASAR_LOGS", "/var/log"))
 
@@ -247,6 +248,14 @@ class Node:
 
     def stop_containerd(self, how="TERM"):
         run("stop-containerd", how, timeout=60)
+
+    def revive(self):
+        """Starts what a failed test has left ended, for the tests after it."""
+        if not listening(CONTAINERD_SOCKET):
+            self.stop_containerd("KILL")
+            self.start_containerd()
+        if self.daemon.poll() is not None:
+            self.start_sandboxer(*self.daemon_args)
 
     # ---- pods
 

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 import wire
-from node import CONTAINERD, STATE, Failed, Node, crictl, crictl_json, until
+from node import CONTAINERD, CONTAINERD_SOCKET, STATE, Failed, Node, crictl, crictl_json, until
 
 LOOP = ["sh", "-c", "while :; do sleep 1; done"]
 EATER = ["sh", "-c", "x=$(dd if=/dev/zero bs=1M count=24 2>/dev/null | tr '\\0' a); echo ready; sleep 1000 & wait"]
@@ -46,7 +46,7 @@ def resources(period=None, quota=None, shares=None, memory=None, cpuset=None):
 def resize(pod, what=None, overhead=None):
     """UpdatePodSandboxResources, as a kubelet sends it."""
     payload = wire.message((1, pod.id), (2, overhead), (3, what))
-    with wire.Grpc("/run/containerd/containerd.sock") as g:
+    with wire.Grpc(CONTAINERD_SOCKET) as g:
         g.call("UpdatePodSandboxResources", payload, service=CRI)
 
 

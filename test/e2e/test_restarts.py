@@ -45,7 +45,7 @@ def stop_file(container):
     for pid in pathlib.Path("/proc").iterdir():
         if pid.name.isdigit():
             try:
-                if container.id in (pid / "cgroup").read_text() and (pid / "exe").resolve().name == "busybox":
+                if container.id in (pid / "cgroup").read_text():
                     return pid / "root" / "stop"
             except OSError:
                 continue

@@ -216,7 +216,7 @@ Test(service, answer_with_foreign_text_names_the_field)
     cr_assert_str_eq(f.err.text, "task.StateResponse.bundle: is not UTF-8 text without NUL");
 }
 
-static void call_once(struct api_service *s, const char *method, struct fake_call *f)
+static void call_method(struct api_service *s, const char *method, struct fake_call *f)
 {
     *f = (struct fake_call){.call.transport = &fake_transport};
     rpc_service_dispatch(&s->rpc, &f->call, method, (const uint8_t *)"", 0);
@@ -231,10 +231,10 @@ Test(service, calls_are_counted_by_method_and_answer)
     struct buf out;
     struct metrics_page page;
     api_service_init(&s, "T", methods, &seen);
-    call_once(&s, "Kill", &kill);
-    call_once(&s, "State", &parked);
-    call_once(&s, "State", &given_up);
-    call_once(&s, "Strat", &unknown);
+    call_method(&s, "Kill", &kill);
+    call_method(&s, "State", &parked);
+    call_method(&s, "State", &given_up);
+    call_method(&s, "Strat", &unknown);
     cr_expect_eq(s.stats[1].open, 2);
     int cancelled = 0;
     rpc_call_on_cancel(&given_up.call, on_cancel, &cancelled);

@@ -59,20 +59,20 @@ Test(streams, a_stream_waits_for_its_process)
     stream_place_down(&w);
 }
 
+#define A20 "aaaaaaaaaaaaaaaaaaaa"
+
 Test(streams, what_must_not_be_is_refused_by_name)
 {
     struct stream_place w;
-    static const char *const ids[] = {
-        "",
-        "c1",
-        "-stdout",
-        "c1-stdlog",
-        "a/b-stdin",
-        "../x-stderr",
-        "c1-stdout-x",
-        "c 1-stdout",
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-        "aaaaaaaaaaaaaaaaaaaa-stdout"};
+    static const char *const ids[] = {"",
+                                      "c1",
+                                      "-stdout",
+                                      "c1-stdlog",
+                                      "a/b-stdin",
+                                      "../x-stderr",
+                                      "c1-stdout-x",
+                                      "c 1-stdout",
+                                      A20 A20 A20 A20 "aaaaa-stdout"};
     stream_place_up(&w);
     for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
         struct stream_peer p;
