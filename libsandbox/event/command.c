@@ -22,6 +22,7 @@
 
 #include "base/cleanup.h"
 #include "event/child.h"
+#include "event/event.h"
 
 #define READ_CHUNK 8192
 // Most that is read from one pipe in one go, and after the end of the process.
@@ -182,10 +183,8 @@ void command_kill(struct command *c)
     if (c->killed)
         return;
     c->killed = true;
-    ev_timer_stop(c->loop, &c->timer);
     ev_now_update(c->loop);
-    ev_timer_set(&c->timer, COMMAND_KILL_GRACE, 0.);
-    ev_timer_start(c->loop, &c->timer);
+    event_timer_arm(c->loop, &c->timer, COMMAND_KILL_GRACE);
 }
 
 static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
@@ -382,8 +381,7 @@ static void start_watchers(struct command *c, double timeout)
     }
     if (timeout > 0) {
         ev_now_update(c->loop); // the limit counts from here, not from the start of this round
-        ev_timer_set(&c->timer, timeout, 0.);
-        ev_timer_start(c->loop, &c->timer);
+        event_timer_arm(c->loop, &c->timer, timeout);
     }
 }
 

@@ -11,6 +11,18 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+// ---- timers ----------------------------------------------------------------------------------
+
+// Lets a one-shot timer fire once, `seconds` from now, whether it waits already, has fired or is
+// new. (A bare ev_timer_start of a timer that has fired is due at once: libev keeps what was left,
+// nothing.)
+static inline void event_timer_arm(struct ev_loop *loop, ev_timer *w, double seconds)
+{
+    ev_timer_stop(loop, w);
+    ev_timer_set(w, seconds, 0.);
+    ev_timer_start(loop, w);
+}
+
 // ---- ending ----------------------------------------------------------------------------------
 
 // Calls `stop` once on SIGTERM or SIGINT (a second signal breaks the loop at once). Ignores SIGHUP

@@ -21,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "event/child.h"
+#include "event/event.h"
 
 struct answer {
     atomic_bool complete;
@@ -119,8 +120,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
     if (!j->killed) {
         j->killed = true;
         kill(j->pid, SIGKILL);
-        ev_timer_set(&j->timer, JOB_KILL_GRACE, 0.);
-        ev_timer_start(loop, &j->timer);
+        event_timer_arm(loop, &j->timer, JOB_KILL_GRACE);
         return;
     }
     reaper_unwatch(j->reaper, j->pid);

@@ -23,16 +23,15 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "event/event.h"
+#include "rpc/acceptor.h"
 #include "rpc/grpc.h"
 #include "rpc/listen.h"
 
-#define READ_SIZE     (64 * 1024)
-#define WRITE_SIZE    (32 * 1024)
-#define WRITE_ROUNDS  8
-#define ACCEPT_ROUNDS 16
-// Pause of the accept loop when descriptors or memory are short.
-#define ACCEPT_BACKOFF_SECONDS 0.2
-#define STALL_MS               120000
+#define READ_SIZE    (64 * 1024)
+#define WRITE_SIZE   (32 * 1024)
+#define WRITE_ROUNDS 8
+#define STALL_MS     120000
 // The same while draining: nobody waits long for a peer that does not read its last answers.
 #define STALL_DRAIN_MS 5000
 
@@ -52,9 +51,7 @@ struct grpc_conn {
 
 struct grpc_server {
     struct ev_loop *loop;
-    int fd; // listening; -1: draining
-    ev_io io;
-    ev_timer backoff;
+    struct acceptor acceptor;
     ev_timer settled; // calls `drained` from a clean stack
     const struct rpc_service *const *services;
     struct grpc_usage usage;
@@ -301,35 +298,15 @@ static void conn_new(struct grpc_server *s, int fd, pid_t peer)
         conn_settle(c, false); // sends our SETTINGS
 }
 
-static void on_accept(struct ev_loop *loop, ev_io *w, int events)
+static void on_accepted(struct acceptor *a, int accepted)
 {
-    struct grpc_server *s = w->data;
-    for (int i = 0; i < ACCEPT_ROUNDS; i++) {
-        _cleanup_close_ int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-                log_warn("grpc: cannot accept for the moment: error %d", errno);
-                ev_io_stop(loop, &s->io);
-                ev_timer_start(loop, &s->backoff);
-                return;
-            }
-            if (errno == EAGAIN)
-                return;
-            continue; // this connection's own failure
-        }
-        pid_t peer = 0;
-        if (s->open >= GRPC_SERVER_CONNECTIONS_MAX)
-            log_debug("grpc: refused a connection over the limit of %d",
-                      GRPC_SERVER_CONNECTIONS_MAX);
-        else if (rpc_peer_allowed(fd, geteuid(), "grpc", &peer))
-            conn_new(s, take_fd(&fd), peer);
-    }
-}
-
-static void on_backoff(struct ev_loop *loop, ev_timer *w, int events)
-{
-    struct grpc_server *s = w->data;
-    ev_io_start(loop, &s->io);
+    struct grpc_server *s = container_of(a, struct grpc_server, acceptor);
+    _cleanup_close_ int fd = accepted;
+    pid_t peer = 0;
+    if (s->open >= GRPC_SERVER_CONNECTIONS_MAX)
+        log_debug("grpc: refused a connection over the limit of %d", GRPC_SERVER_CONNECTIONS_MAX);
+    else if (rpc_peer_allowed(fd, geteuid(), "grpc", &peer))
+        conn_new(s, take_fd(&fd), peer);
 }
 
 struct grpc_server *grpc_server_new(struct ev_loop *loop, int listen_fd,
@@ -341,22 +318,12 @@ struct grpc_server *grpc_server_new(struct ev_loop *loop, int listen_fd,
         return NULL;
     }
     s->loop = loop;
-    s->fd = listen_fd;
     s->services = services;
     LIST_INIT(&s->conns);
-    ev_io_init(&s->io, on_accept, listen_fd, EV_READ);
-    ev_timer_init(&s->backoff, on_backoff, ACCEPT_BACKOFF_SECONDS, 0.);
     ev_timer_init(&s->settled, on_settled, 0., 0.);
-    s->io.data = s->backoff.data = s->settled.data = s;
-    ev_io_start(loop, &s->io);
+    s->settled.data = s;
+    acceptor_start(&s->acceptor, loop, listen_fd, "grpc", on_accepted);
     return s;
-}
-
-static void server_stop_accepting(struct grpc_server *s)
-{
-    ev_io_stop(s->loop, &s->io);
-    ev_timer_stop(s->loop, &s->backoff);
-    close_fd(&s->fd);
 }
 
 void grpc_server_drain(struct grpc_server *s, void (*drained)(void *arg), void *arg)
@@ -366,7 +333,7 @@ void grpc_server_drain(struct grpc_server *s, void (*drained)(void *arg), void *
     s->draining = true;
     s->drained = drained;
     s->drained_arg = arg;
-    server_stop_accepting(s);
+    acceptor_close(&s->acceptor);
     struct grpc_conn *c;
     LIST_FOREACH(c, &s->conns, link)
     {
@@ -381,7 +348,7 @@ struct grpc_server *grpc_server_free(struct grpc_server *s)
 {
     if (!s)
         return NULL;
-    server_stop_accepting(s);
+    acceptor_close(&s->acceptor);
     ev_timer_stop(s->loop, &s->settled);
     struct grpc_conn *c;
     LIST_FOREACH(c, &s->conns, link)

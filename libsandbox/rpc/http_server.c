@@ -16,13 +16,12 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "event/event.h"
+#include "rpc/acceptor.h"
 #include "rpc/http.h"
 #include "rpc/listen.h"
 
-#define READ_SIZE     4096
-#define ACCEPT_ROUNDS 64
-// Pause of the accept loop when descriptors or memory are short.
-#define ACCEPT_PAUSE_SECONDS 0.2
+#define READ_SIZE 4096
 
 struct http_conn {
     struct http_server *server;
@@ -38,7 +37,7 @@ struct http_conn {
 
 struct http_listener {
     struct http_server *server;
-    ev_io io;
+    struct acceptor acceptor;
     bool check_uid;
     unsigned n_conns;
 };
@@ -50,8 +49,9 @@ struct http_server {
     double seconds;
     struct http_listener listeners[HTTP_SERVER_LISTENERS_MAX];
     size_t n_listeners;
-    ev_timer pause;
     LIST_HEAD(, http_conn) conns;
+    struct buf page_kept; // the last page, made at page_made
+    ev_tstamp page_made;  // 0: none
     size_t unsent;
     uint64_t refused;
 };
@@ -98,18 +98,30 @@ static int conn_send(struct http_conn *c)
     return shutdown(c->io.fd, SHUT_WR);
 }
 
+// The page: a new one, or the last one where that may do. Returns NULL if it cannot be made.
+static const struct buf *get_page(struct http_server *s, bool fresh)
+{
+    ev_tstamp now = ev_now(s->loop);
+    if (!fresh && s->page_made > 0 && now >= s->page_made &&
+        now < s->page_made + HTTP_SERVER_PAGE_SECONDS)
+        return &s->page_kept;
+    buf_free(&s->page_kept);
+    buf_init(&s->page_kept, METRICS_PAGE_MAX);
+    s->page_made = s->page(&s->page_kept, s->arg) < 0 ? 0 : now;
+    return s->page_made > 0 ? &s->page_kept : NULL;
+}
+
 static int make_answer(struct http_conn *c, enum http_status status)
 {
     struct http_server *s = c->server;
-    _cleanup_(buf_free) struct buf page;
-    buf_init(&page, METRICS_PAGE_MAX);
-    if (status == HTTP_OK && s->unsent >= HTTP_SERVER_UNSENT_MAX)
-        status = HTTP_UNAVAILABLE;
-    if (status == HTTP_OK && s->page(&page, s->arg) < 0)
+    const struct buf *page = NULL;
+    if (status == HTTP_OK && s->unsent < HTTP_SERVER_UNSENT_MAX)
+        page = get_page(s, c->listener->check_uid);
+    if (status == HTTP_OK && !page)
         status = HTTP_UNAVAILABLE;
     s->refused += status != HTTP_OK;
     buf_init(&c->out, METRICS_PAGE_MAX + 1024);
-    if (http_answer(&c->out, status, &page, c->request.head) < 0) {
+    if (http_answer(&c->out, status, page, c->request.head) < 0) {
         buf_free(&c->out);
         return -1;
     }
@@ -186,38 +198,17 @@ static void conn_new(struct http_listener *l, int fd)
     LIST_INSERT_HEAD(&s->conns, c, link);
     ev_io_init(&c->io, on_conn_io, fd, EV_READ);
     ev_io_start(s->loop, &c->io);
-    ev_timer_init(&c->deadline, on_deadline, s->seconds, 0.);
-    ev_timer_start(s->loop, &c->deadline);
+    ev_timer_init(&c->deadline, on_deadline, 0., 0.);
+    event_timer_arm(s->loop, &c->deadline, s->seconds);
 }
 
-static void on_accept(struct ev_loop *loop, ev_io *w, int events)
+static void on_accepted(struct acceptor *a, int fd)
 {
-    struct http_listener *l = container_of(w, struct http_listener, io);
-    for (int i = 0; i < ACCEPT_ROUNDS; i++) {
-        int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
-            log_warn("metrics: cannot accept for the moment: %s", strerror(errno));
-            for (size_t k = 0; k < l->server->n_listeners; k++)
-                ev_io_stop(loop, &l->server->listeners[k].io);
-            ev_timer_start(loop, &l->server->pause);
-            return;
-        }
-        if (fd < 0 && errno == EAGAIN)
-            return;
-        if (fd < 0)
-            continue; // this connection's own failure
-        if (!l->check_uid || rpc_peer_allowed(fd, geteuid(), "metrics", NULL))
-            conn_new(l, fd);
-        else
-            close(fd);
-    }
-}
-
-static void on_pause(struct ev_loop *loop, ev_timer *w, int events)
-{
-    struct http_server *s = container_of(w, struct http_server, pause);
-    for (size_t i = 0; i < s->n_listeners; i++)
-        ev_io_start(loop, &s->listeners[i].io);
+    struct http_listener *l = container_of(a, struct http_listener, acceptor);
+    if (!l->check_uid || rpc_peer_allowed(fd, geteuid(), "metrics", NULL))
+        conn_new(l, fd);
+    else
+        close(fd);
 }
 
 // ---- the server -------------------------------------------------------------------------------
@@ -231,8 +222,8 @@ struct http_server *http_server_new(struct ev_loop *loop, http_page_fn page, voi
     s->page = page;
     s->arg = arg;
     s->seconds = HTTP_SERVER_SECONDS;
+    buf_init(&s->page_kept, METRICS_PAGE_MAX);
     LIST_INIT(&s->conns);
-    ev_timer_init(&s->pause, on_pause, ACCEPT_PAUSE_SECONDS, 0.);
     return s;
 }
 
@@ -246,8 +237,7 @@ void http_server_listen(struct http_server *s, int fd, bool check_uid)
     s->n_listeners++;
     l->server = s;
     l->check_uid = check_uid;
-    ev_io_init(&l->io, on_accept, fd, EV_READ);
-    ev_io_start(s->loop, &l->io);
+    acceptor_start(&l->acceptor, s->loop, fd, "metrics", on_accepted);
 }
 
 void http_server_open(struct http_server *s, const char *dir, const char *name, const char *address)
@@ -275,11 +265,9 @@ struct http_server *http_server_free(struct http_server *s)
         return NULL;
     while (!LIST_EMPTY(&s->conns))
         conn_close(LIST_FIRST(&s->conns));
-    for (size_t i = 0; i < s->n_listeners; i++) {
-        ev_io_stop(s->loop, &s->listeners[i].io);
-        close(s->listeners[i].io.fd);
-    }
-    ev_timer_stop(s->loop, &s->pause);
+    for (size_t i = 0; i < s->n_listeners; i++)
+        acceptor_close(&s->listeners[i].acceptor);
+    buf_free(&s->page_kept);
     free(s);
     return NULL;
 }

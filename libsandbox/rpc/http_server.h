@@ -14,6 +14,9 @@
 // Most bytes of answers that wait for slow readers. (What a socket takes at once does not count;
 // that is a usual page.) Over it requests are answered 503.
 #define HTTP_SERVER_UNSENT_MAX (8u * 1024 * 1024)
+// Seconds for which a page is given to further peers of a TCP port: everybody on the machine may
+// ask there, and a page takes work that all pods wait for.
+#define HTTP_SERVER_PAGE_SECONDS 1.0
 // Listening sockets of one server: a unix socket and a TCP port.
 #define HTTP_SERVER_LISTENERS_MAX 2
 

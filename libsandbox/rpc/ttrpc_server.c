@@ -32,14 +32,10 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "event/event.h"
 #include "rpc/listen.h"
 
 #define READ_MAX TTRPC_RECV_MAX
-// Connections accepted in one turn.
-#define ACCEPT_MAX 64
-// Pause after an accept that failed for want of something: doubled up to the longest.
-#define ACCEPT_PAUSE_FIRST 0.001
-#define ACCEPT_PAUSE_MAX   1.0
 
 // ---- accounting --------------------------------------------------------------------------------
 
@@ -95,8 +91,7 @@ static void conn_watch(struct conn *c)
     if (waiting && (!ev_is_active(&c->frame_timer) || c->frame != c->session.frames)) {
         c->frame = c->session.frames;
         ev_timer_stop(c->server->loop, &c->frame_timer);
-        ev_timer_set(&c->frame_timer, c->server->limits.frame_timeout, 0.);
-        ev_timer_start(c->server->loop, &c->frame_timer);
+        event_timer_arm(c->server->loop, &c->frame_timer, c->server->limits.frame_timeout);
     } else if (!waiting) {
         ev_timer_stop(c->server->loop, &c->frame_timer);
     }
@@ -126,8 +121,7 @@ static void accept_resume(struct ttrpc_server *s)
     // One warning per rush.
     if (s->usage.connections <= s->limits.connections / 2)
         s->full = false;
-    if (s->listen_fd >= 0 && !ev_is_active(&s->accept_timer))
-        ev_io_start(s->loop, &s->accept_io);
+    acceptor_resume(&s->acceptor);
 }
 
 // Ends a connection: its calls are cancelled, its streams closed. (Their functions may end other
@@ -229,7 +223,7 @@ static void on_linger(struct ev_loop *loop, ev_timer *w, int revents)
 {
     struct conn *c = container_of(w, struct conn, linger);
     if (ttrpc_conn_unsent(c) || ttrpc_session_partial(&c->session)) {
-        ev_timer_start(loop, w);
+        ttrpc_conn_linger(c);
         return;
     }
     log_debug("ttrpc: closing a connection whose streams are over");
@@ -241,8 +235,7 @@ void ttrpc_conn_linger(struct conn *c)
     ev_timer_stop(c->server->loop, &c->linger);
     if (c->closing || c->called || !LIST_EMPTY(&c->requests))
         return;
-    ev_timer_set(&c->linger, c->server->limits.stream_linger, 0.);
-    ev_timer_start(c->server->loop, &c->linger);
+    event_timer_arm(c->server->loop, &c->linger, c->server->limits.stream_linger);
 }
 
 // ---- accepting ---------------------------------------------------------------------------------
@@ -267,51 +260,25 @@ static void conn_new(struct ttrpc_server *s, int fd)
     ev_io_start(s->loop, &c->io);
 }
 
-// Out of descriptors or memory: the queue keeps the peers for a while.
-static void accept_pause(struct ttrpc_server *s)
+static void check_full(struct ttrpc_server *s)
 {
-    if (s->pause == 0.)
-        log_warn("ttrpc: cannot accept connections: %s", strerror(errno));
-    s->pause = s->pause == 0. ? ACCEPT_PAUSE_FIRST : s->pause * 2;
-    if (s->pause > ACCEPT_PAUSE_MAX)
-        s->pause = ACCEPT_PAUSE_MAX;
-    ev_io_stop(s->loop, &s->accept_io);
-    ev_timer_set(&s->accept_timer, s->pause, 0.);
-    ev_timer_start(s->loop, &s->accept_timer);
+    if (s->usage.connections < s->limits.connections)
+        return;
+    if (!s->full)
+        log_warn("ttrpc: %zu connections are open, no more are accepted until one ends",
+                 s->usage.connections);
+    s->full = true;
+    acceptor_hold(&s->acceptor);
 }
 
-static void on_accept(struct ev_loop *loop, ev_io *w, int revents)
+static void on_accepted(struct acceptor *a, int fd)
 {
-    struct ttrpc_server *s = container_of(w, struct ttrpc_server, accept_io);
-    for (int i = 0; i < ACCEPT_MAX; i++) {
-        if (s->usage.connections >= s->limits.connections) {
-            if (!s->full)
-                log_warn("ttrpc: %zu connections are open, no more are accepted until one ends",
-                         s->usage.connections);
-            s->full = true;
-            ev_io_stop(loop, w);
-            return;
-        }
-        int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0) {
-            if (errno == EINTR || errno == ECONNABORTED)
-                continue;
-            if (errno != EAGAIN)
-                accept_pause(s);
-            return;
-        }
-        s->pause = 0.;
-        if (rpc_peer_allowed(fd, s->limits.uid, "ttrpc", NULL))
-            conn_new(s, fd);
-        else
-            close(fd);
-    }
-}
-
-static void on_accept_timer(struct ev_loop *loop, ev_timer *w, int revents)
-{
-    struct ttrpc_server *s = container_of(w, struct ttrpc_server, accept_timer);
-    ev_io_start(loop, &s->accept_io);
+    struct ttrpc_server *s = container_of(a, struct ttrpc_server, acceptor);
+    if (rpc_peer_allowed(fd, s->limits.uid, "ttrpc", NULL))
+        conn_new(s, fd);
+    else
+        close(fd);
+    check_full(s);
 }
 
 void ttrpc_drain_check(struct ttrpc_server *s)
@@ -342,7 +309,6 @@ struct ttrpc_server *ttrpc_server_new(struct ev_loop *loop, int listen_fd,
     }
     s->loop = loop;
     s->services = services;
-    s->listen_fd = listen_fd;
     s->limits = (struct ttrpc_server_limits){.connections = TTRPC_SERVER_CONNECTIONS_MAX,
                                              .requests = TTRPC_SERVER_REQUESTS_MAX,
                                              .requests_total = TTRPC_SERVER_REQUESTS_TOTAL_MAX,
@@ -351,25 +317,16 @@ struct ttrpc_server *ttrpc_server_new(struct ev_loop *loop, int listen_fd,
                                              .stream_linger = TTRPC_SERVER_STREAM_LINGER,
                                              .uid = geteuid()};
     TAILQ_INIT(&s->dirty);
-    ev_timer_init(&s->accept_timer, on_accept_timer, 0., 0.);
     ev_timer_init(&s->drain_timer, on_drain_timer, 0., 0.);
     ev_prepare_init(&s->flush, on_flush);
     ev_set_priority(&s->flush, EV_MINPRI);
-    ev_io_init(&s->accept_io, on_accept, listen_fd, EV_READ);
-    ev_io_start(loop, &s->accept_io);
+    acceptor_start(&s->acceptor, loop, listen_fd, "ttrpc", on_accepted);
     return s;
-}
-
-static void accept_stop(struct ttrpc_server *s)
-{
-    ev_io_stop(s->loop, &s->accept_io);
-    ev_timer_stop(s->loop, &s->accept_timer);
-    close_fd(&s->listen_fd);
 }
 
 void ttrpc_server_drain(struct ttrpc_server *s, void (*drained)(void *arg), void *arg)
 {
-    accept_stop(s);
+    acceptor_close(&s->acceptor);
     s->drained = drained;
     s->drained_arg = arg;
     ttrpc_drain_check(s);
@@ -381,7 +338,7 @@ struct ttrpc_server *ttrpc_server_free(struct ttrpc_server *s)
     struct request *r;
     if (!s)
         return NULL;
-    accept_stop(s);
+    acceptor_close(&s->acceptor);
     s->drained = NULL;
     while ((c = LIST_FIRST(&s->conns))) {
         conn_flush(c);

@@ -5,6 +5,7 @@
 
 #include <sys/queue.h>
 
+#include "rpc/acceptor.h"
 #include "rpc/ttrpc.h"
 #include "rpc/ttrpc_server.h"
 
@@ -58,11 +59,8 @@ struct ttrpc_server {
     const struct rpc_service *const *services;
     const struct rpc_stream_method *streams;
     struct ttrpc_server_limits limits;
-    int listen_fd;
-    double pause; // the last one; 0 after a success
-    bool full;    // the connection limit was hit
-    ev_io accept_io;
-    ev_timer accept_timer;
+    struct acceptor acceptor;
+    bool full; // the connection limit was hit
     ev_prepare flush;
     ev_timer drain_timer;
     void (*drained)(void *arg);

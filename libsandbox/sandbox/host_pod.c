@@ -36,6 +36,10 @@
 #define USERNS_FIELD "linux.security_context.namespace_options.userns_options"
 // Size of the pod's /dev/shm (containerd: defaultShmSize).
 #define SHM_SIZE "67108864"
+// Size and files of the file system that holds the pod's /etc files. Containers may write them, and
+// must not fill the host's /run by it.
+#define ETC_SIZE  "4m"
+#define ETC_FILES "16"
 
 // ---- reading the configuration ----------------------------------------------------------------
 
@@ -353,11 +357,16 @@ static int write_hostname(int dirfd, const char *hostname, struct error *err)
     return write_file(dirfd, "hostname", &text, err);
 }
 
-static int make_etc(int dirfd, const struct sandbox_record *r, const Cri__PodSandboxConfig *config,
-                    struct error *err)
+static int make_etc(const char *dir, int dirfd, const struct sandbox_record *r,
+                    const Cri__PodSandboxConfig *config, struct error *err)
 {
-    if (mkdirat(dirfd, "etc", 0755) < 0)
+    char path[PATH_MAX];
+    if (path_format(path, sizeof path, "%s/etc", dir) < 0 || mkdirat(dirfd, "etc", 0755) < 0)
         return error_errno(err, errno, "cannot make etc");
+    if (mount("etc", path, "tmpfs", MS_NOEXEC | MS_NOSUID | MS_NODEV,
+              "mode=0755,size=" ETC_SIZE ",nr_inodes=" ETC_FILES) < 0)
+        return error_errno(err, errno, "cannot mount a file system for the pod's /etc files at %s",
+                           path);
     _cleanup_close_ int etc = openat(dirfd, "etc", O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (etc < 0)
         return error_errno(err, errno, "cannot open etc");
@@ -469,7 +478,7 @@ int host_pod_make(struct sandbox_manager *m, const struct sandbox_record *r,
     _cleanup_close_ int dirfd = open(dir, O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (dirfd < 0)
         return error_errno(err, errno, "cannot open %s", dir);
-    if (make_etc(dirfd, r, q->config, err) < 0 || make_shm(dirfd, r, err) < 0 ||
+    if (make_etc(dir, dirfd, r, q->config, err) < 0 || make_shm(dirfd, r, err) < 0 ||
         make_namespaces(m, r, q, dir, made, err) < 0 || make_cgroups(m, r, &made->init, err) < 0)
         return -1;
     return pod_store(&r->pod, dir, err);

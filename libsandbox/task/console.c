@@ -21,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "event/event.h"
 #include "task/stdio.h"
 
 #define CONSOLE_REOPEN_SECONDS 0.5
@@ -120,7 +121,7 @@ static void out_ended(struct console *c)
     if (c->exited)
         finish(c);
     else
-        ev_timer_start(c->loop, &c->reopen);
+        event_timer_arm(c->loop, &c->reopen, CONSOLE_REOPEN_SECONDS);
 }
 
 // One step of a direction: at most one buffer, then the loop goes on.
@@ -341,7 +342,7 @@ struct console *console_new(struct ev_loop *loop, const char *dir, void (*over)(
     c->listener = c->master = -1;
     flow_init(&c->in, c);
     flow_init(&c->out, c);
-    ev_timer_init(&c->reopen, on_reopen, CONSOLE_REOPEN_SECONDS, 0);
+    ev_timer_init(&c->reopen, on_reopen, 0, 0);
     ev_timer_init(&c->drain, on_drain, 0, STDIO_DRAIN_SECONDS);
     int r = make_socket(c, dir);
     if (r < 0) {

@@ -10,6 +10,7 @@
 #include "api/services.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "event/event.h"
 #include "rpc/ttrpc_client.h"
 
 // A Forward request, ready to be sent.
@@ -52,8 +53,7 @@ static void retry_later(struct task_events *e, const struct error *err)
     e->delay = e->delay == 0 ? TASK_EVENTS_RETRY_MIN : e->delay * 2;
     if (e->delay > TASK_EVENTS_RETRY_MAX)
         e->delay = TASK_EVENTS_RETRY_MAX;
-    ev_timer_set(&e->again, e->delay, 0);
-    ev_timer_start(e->loop, &e->again);
+    event_timer_arm(e->loop, &e->again, e->delay);
 }
 
 // Errors of the way to containerd, not of containerd.

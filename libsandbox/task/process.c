@@ -11,6 +11,7 @@
 #include "api/events.pb-c.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "event/event.h"
 #include "task/record.h"
 
 static const char *const state_names[] = {
@@ -271,7 +272,7 @@ static void end_execs(struct task *t)
             ops->kill(p, SIGKILL, false, ignore);
     }
     if (execs_live(t) || t->init.state == PROCESS_STARTING)
-        ev_timer_start(t->server->loop, &t->exec_timer);
+        event_timer_arm(t->server->loop, &t->exec_timer, TASK_EXEC_END_SECONDS);
 }
 
 void task_process_exited(struct task_process *p, uint32_t code, const struct timespec *at)
@@ -306,9 +307,7 @@ void task_await_stop(struct task *t, double seconds, struct task_done done)
         return;
     }
     t->stopped = done;
-    ev_timer_stop(t->server->loop, &t->stop_timer);
-    ev_timer_set(&t->stop_timer, seconds, 0);
-    ev_timer_start(t->server->loop, &t->stop_timer);
+    event_timer_arm(t->server->loop, &t->stop_timer, seconds);
     if (!t->init.exit_seen)
         t->server->ops->kill(&t->init, SIGKILL, true, ignore);
 }

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/ident.h"
+#include "event/event.h"
 #include "task/console.h"
 #include "task/stream_io.h"
 #include "task/streams.h"
@@ -308,7 +309,7 @@ struct task_stdio *task_stdio_open(struct stdio_host *h, const struct stdio_spec
                               .hold_in = -1,
                               .columns = spec->columns,
                               .rows = spec->rows};
-    ev_timer_init(&io->handover, on_handover, STDIO_HANDOVER_SECONDS, 0);
+    ev_timer_init(&io->handover, on_handover, 0, 0);
     for (int n = 0; n < 3; n++) {
         if (open_stream(io, spec, n, err) < 0)
             return task_stdio_free(io);
@@ -374,7 +375,7 @@ static void process_ended(struct task_stdio *io)
             stream_out_exited(io->out[n]);
     }
     if (io->started && !all_handed(io))
-        ev_timer_start(io->host->loop, &io->handover);
+        event_timer_arm(io->host->loop, &io->handover, STDIO_HANDOVER_SECONDS);
 }
 
 bool task_stdio_exited(struct task_stdio *io, void (*handed)(void *arg), void *arg)

@@ -80,8 +80,8 @@ struct task *task_new(struct task_server *s, const char *ns, const char *id, con
     t->forced_code = -1;
     TAILQ_INIT(&t->execs);
     STAILQ_INIT(&t->queue);
-    ev_timer_init(&t->exec_timer, exec_time_over, TASK_EXEC_END_SECONDS, 0);
-    ev_timer_init(&t->stop_timer, stop_time_over, TASK_KILL_SECONDS, 0);
+    ev_timer_init(&t->exec_timer, exec_time_over, 0, 0);
+    ev_timer_init(&t->stop_timer, stop_time_over, 0, 0);
     ev_timer_init(&t->release_timer, task_release_due, TASK_RELEASE_SECONDS, TASK_RELEASE_SECONDS);
     task_process_init(&t->init, t);
     t->init.exec_id = strdup("");

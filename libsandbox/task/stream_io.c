@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "event/event.h"
 
 // ---- output ---------------------------------------------------------------------------------
 
@@ -233,7 +234,7 @@ struct stream_in *stream_in_new(struct ev_loop *loop, struct streams *streams, c
     *i = (struct stream_in){.loop = loop, .fd = fd};
     buf_init(&i->kept, STREAM_WINDOW);
     ev_io_init(&i->writable, on_writable, fd, EV_WRITE);
-    ev_timer_init(&i->close, on_close_time, STREAM_CLOSE_SECONDS, 0);
+    ev_timer_init(&i->close, on_close_time, 0, 0);
     i->stream = stream_claim(streams, id, &in_user, i, err);
     if (!i->stream)
         return stream_in_free(i);
@@ -246,7 +247,7 @@ void stream_in_close(struct stream_in *i)
     if (i->fd < 0 || i->over)
         return;
     if (stream_connected(i->stream)) {
-        ev_timer_start(i->loop, &i->close);
+        event_timer_arm(i->loop, &i->close, STREAM_CLOSE_SECONDS);
     } else {
         i->over = true;
         stream_end(i->stream);

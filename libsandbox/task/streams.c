@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "event/event.h"
 
 struct peer {
     struct streams *streams;
@@ -116,8 +117,7 @@ static void on_patience(struct ev_loop *loop, ev_timer *w, int revents)
 static void peer_wait(struct peer *p, double seconds)
 {
     ev_timer_stop(p->streams->loop, &p->patience);
-    ev_timer_set(&p->patience, seconds, 0);
-    ev_timer_start(p->streams->loop, &p->patience);
+    event_timer_arm(p->streams->loop, &p->patience, seconds);
 }
 
 static void attach(struct stream *st, struct peer *p)

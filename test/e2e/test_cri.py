@@ -122,6 +122,17 @@ def test_two_containers_share_the_network(pod):
           "one container reaches the other on localhost")
 
 
+def test_a_pod_cannot_fill_the_node_by_its_etc_files(node, pod):
+    """They are writable, as with runc, and live in memory."""
+    container = pod.run(*LOOP)
+    free = os.statvfs(STATE).f_bavail * os.statvfs(STATE).f_frsize
+    for name in ("hosts", "hostname", "resolv.conf"):
+        result = container.exec("dd", "if=/dev/zero", f"of=/etc/{name}", "bs=1M", "count=64", check=False)
+        assert exit_code(result) == 1 and "No space left" in result.stderr
+    assert free - os.statvfs(STATE).f_bavail * os.statvfs(STATE).f_frsize < 8 << 20
+    assert node.pod().run("true").wait_exit() == 0
+
+
 def test_ipc_and_hostname_are_the_pods(node):
     pod = node.pod(hostname="the-pod")
     a, b = pod.run(*LOOP), pod.run(*LOOP)

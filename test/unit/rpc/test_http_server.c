@@ -121,6 +121,33 @@ Test(http_server, answers_and_closes)
     stop(&r);
 }
 
+Test(http_server, a_port_for_everybody_makes_one_page_a_second)
+{
+    struct rig r;
+    struct error err = {0};
+    start(&r);
+    char checked[sizeof r.path];
+    memcpy(checked, r.path, sizeof checked);
+    // It stands for a TCP port: its peers are not checked.
+    snprintf(r.path, sizeof r.path, "%s/open.sock", r.dir);
+    int fd = rpc_listen_unix(r.path, &err);
+    cr_assert(fd >= 0, "%s", err.text);
+    http_server_listen(r.server, fd, false);
+    for (int i = 0; i < 20; i++)
+        expect(&r, REQUEST, "HTTP/1.1 200 OK\r\n");
+    cr_expect_eq(r.pages, 1, "%u pages", r.pages);
+    ev_sleep(HTTP_SERVER_PAGE_SECONDS + 0.1);
+    expect(&r, REQUEST, "HTTP/1.1 200 OK\r\n");
+    cr_expect_eq(r.pages, 2, "%u pages", r.pages);
+    unlink(r.path);
+    memcpy(r.path, checked, sizeof checked);
+    for (unsigned i = 3; i < 6; i++) {
+        expect(&r, REQUEST, "HTTP/1.1 200 OK\r\n");
+        cr_expect_eq(r.pages, i, "the unix socket gives what is true now: %u pages", r.pages);
+    }
+    stop(&r);
+}
+
 Test(http_server, a_page_that_cannot_be_made_is_503)
 {
     struct rig r;

@@ -169,6 +169,30 @@ Test(console, a_terminal_that_is_closed_and_opened_again_goes_on)
     place_done(&p);
 }
 
+static void on_tick(struct ev_loop *loop, ev_timer *w, int events)
+{
+    ev_break(loop, EVBREAK_ALL);
+}
+
+Test(console, a_terminal_that_stays_closed_is_looked_at_twice_a_second)
+{
+    struct place p;
+    ev_timer tick;
+    place_init(&p);
+    attach(&p);
+    close_fd(&p.slave); // the process goes on without it
+    run(&p, 0.05);
+    ev_timer_init(&tick, on_tick, 2.2, 0.);
+    ev_timer_start(p.loop, &tick);
+    unsigned turns = ev_iteration(p.loop);
+    ev_run(p.loop, 0);
+    turns = ev_iteration(p.loop) - turns;
+    cr_expect_lt(turns, 30, "%u turns of the loop in two seconds", turns);
+    cr_expect(task_stdio_exited(p.io, NULL, NULL));
+    task_stdio_free(p.io);
+    place_done(&p);
+}
+
 Test(console, a_runtime_that_sends_no_terminal_is_told)
 {
     for (int i = 0; i < 3; i++) {
