@@ -44,6 +44,7 @@ struct inspect_events {
     size_t n; // remembered: last - n + 1 .. last
     TAILQ_HEAD(, follower) followers;
     size_t n_followers;
+    bool draining; // nobody is parked any more
 };
 
 // Tells this process's numbers from those of another one before or after it.
@@ -150,9 +151,18 @@ static void on_late(struct ev_loop *loop, ev_timer *w, int revents)
     answer_follower(container_of(w, struct follower, late));
 }
 
+static void refuse(struct rpc_call *call)
+{
+    rpc_call_failf(call, STATUS_UNAVAILABLE, "the daemon ends");
+}
+
 static void park(struct inspect_events *e, struct rpc_call *call, uint64_t after, uint32_t limit,
                  uint32_t wait_ms)
 {
+    if (e->draining) {
+        refuse(call);
+        return;
+    }
     struct follower *f = e->n_followers < INSPECT_FOLLOWERS_MAX ? calloc(1, sizeof *f) : NULL;
     if (!f) {
         rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED,
@@ -232,12 +242,23 @@ void inspect_events_add(struct inspect_events *e, const struct inspect_event *ev
         answer_follower(f);
 }
 
+void inspect_events_drain(struct inspect_events *e)
+{
+    if (!e)
+        return;
+    e->draining = true;
+    for (struct follower *f; (f = TAILQ_FIRST(&e->followers));) {
+        struct rpc_call *call = unpark(f);
+        rpc_call_on_cancel(call, NULL, NULL);
+        refuse(call);
+    }
+}
+
 struct inspect_events *inspect_events_free(struct inspect_events *e)
 {
     if (!e)
         return NULL;
-    for (struct follower *f; (f = TAILQ_FIRST(&e->followers));)
-        rpc_call_failf(unpark(f), STATUS_UNAVAILABLE, "the daemon ends");
+    inspect_events_drain(e);
     free(e->ring);
     free(e);
     return NULL;

@@ -37,7 +37,10 @@ struct inspect_event {
 
 // NULL without memory.
 struct inspect_events *inspect_events_new(struct ev_loop *loop);
-// Parked requests are failed with UNAVAILABLE. Accepts NULL. Returns NULL.
+// Parked requests are failed with UNAVAILABLE, and so is what would be parked from now on: a daemon
+// that waits for its last answers does not wait for followers. Accepts NULL.
+void inspect_events_drain(struct inspect_events *e);
+// Drains. Accepts NULL. Returns NULL.
 struct inspect_events *inspect_events_free(struct inspect_events *e);
 // Remembers an event and answers who waits for one. `e` may be NULL: nobody can follow.
 void inspect_events_add(struct inspect_events *e, const struct inspect_event *event);

@@ -78,6 +78,9 @@ Task__Status task_process_status(const struct task_process *p);
 void task_process_wait(struct task_process *p, struct rpc_call *call);
 // An exit that was held back may be due now.
 void task_process_settle(struct task_process *p);
+// Init has waited for its execs long enough: the exits of those that have ended are published,
+// whether or not somebody has read their output, and then its own.
+void task_execs_give_up(struct task *t);
 // The process will not run (its start failed): STOPPED with `code`, Waits end, no exit event.
 void task_process_failed(struct task_process *p, uint32_t code);
 // "" -> init, else the exec or NULL.

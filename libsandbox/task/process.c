@@ -275,6 +275,18 @@ static void end_execs(struct task *t)
         event_timer_arm(t->server->loop, &t->exec_timer, TASK_EXEC_END_SECONDS);
 }
 
+void task_execs_give_up(struct task *t)
+{
+    struct task_process *p;
+    TAILQ_FOREACH(p, &t->execs, link)
+    {
+        if (p->exit_seen && p->state == PROCESS_RUNNING)
+            process_stop(p, true);
+    }
+    t->exec_time_over = true;
+    task_process_settle(&t->init);
+}
+
 void task_process_exited(struct task_process *p, uint32_t code, const struct timespec *at)
 {
     if (p->exit_seen)

@@ -169,6 +169,7 @@ void task_server_check_drained(struct task_server *s)
         return;
     s->drain_called = true;
     streams_drain(s->stdio.streams);
+    inspect_events_drain(s->followed);
     if (s->rpc)
         ttrpc_server_drain(s->rpc, answers_sent, s);
     else

@@ -45,11 +45,9 @@ static void key_of(char key[KEY_MAX], const char *ns, const char *id)
 static void exec_time_over(struct ev_loop *loop, ev_timer *w, int revents)
 {
     struct task *t = container_of(w, struct task, exec_timer);
-    t->exec_time_over = true;
     if (t->init.state == PROCESS_STARTING)
         t->server->ops->cancel(&t->init);
-    else
-        task_process_settle(&t->init);
+    task_execs_give_up(t);
 }
 
 static void stop_time_over(struct ev_loop *loop, ev_timer *w, int revents)

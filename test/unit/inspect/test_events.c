@@ -113,6 +113,27 @@ Test(events, a_request_waits_for_the_next_event_or_the_time)
     ev_loop_destroy(loop);
 }
 
+Test(events, nobody_waits_when_the_daemon_ends)
+{
+    struct ev_loop *loop = ev_loop_new(0);
+    struct inspect_events *e = inspect_events_new(loop);
+    struct call parked, later, now;
+    poll_events(e, &parked, 0, 0, 10, 60000);
+    inspect_events_drain(e);
+    cr_expect(parked.over && parked.err.status == STATUS_UNAVAILABLE);
+    poll_events(e, &later, 0, 0, 10, 60000);
+    cr_expect(later.over && later.err.status == STATUS_UNAVAILABLE);
+    add(e, "x");
+    poll_events(e, &now, 0, 0, 10, 60000);
+    cr_assert(now.over && now.answer, "what there is may be had");
+    cr_expect_eq(now.answer->n_events, 1);
+    forget(&now);
+    inspect_events_drain(e);
+    inspect_events_drain(NULL);
+    inspect_events_free(e);
+    ev_loop_destroy(loop);
+}
+
 Test(events, who_is_slow_learns_how_many_it_missed)
 {
     struct ev_loop *loop = ev_loop_new(0);

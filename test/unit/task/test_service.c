@@ -209,7 +209,7 @@ static enum status create(struct node *n, const char *id, const char *sandbox)
     return a.err.status;
 }
 
-static enum status exec_add(struct node *n, const char *id, const char *exec_id)
+static enum status exec_add_to(struct node *n, const char *id, const char *exec_id, const char *out)
 {
     Task__ExecProcessRequest r = TASK__EXEC_PROCESS_REQUEST__INIT;
     Google__Any any;
@@ -217,10 +217,16 @@ static enum status exec_add(struct node *n, const char *id, const char *exec_id)
     any_set(&any, ANY_OCI_PROCESS, process, strlen(process));
     r.id = (char *)id;
     r.exec_id = (char *)exec_id;
+    r.stdout = (char *)out;
     r.spec = &any;
     enum status s = node_call(n, "Exec", &r, EMPTY, NULL);
     any_clear(&any);
     return s;
+}
+
+static enum status exec_add(struct node *n, const char *id, const char *exec_id)
+{
+    return exec_add_to(n, id, exec_id, "");
 }
 
 static struct node *fake_node(void)
@@ -889,6 +895,32 @@ Test(service, a_reader_that_never_reads_holds_up_an_exit_for_a_while_only)
     node_free(n);
 }
 
+Test(service, the_exit_of_an_exec_that_nobody_reads_comes_before_that_of_init)
+{
+    struct node *n = fake_node();
+    struct stream_peer out;
+    struct answer wait, wait_exec;
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    stream_peer_opened(&out, n->loop, n->sock, "x1-stdout");
+    cr_assert_eq(exec_add_to(n, "c1", "x1", STREAM_URL "x1-stdout"), STATUS_OK);
+    cr_expect(node_start(n, "c1", "x1") == STATUS_OK);
+    node_wait_send(n, "c1", "", &wait);
+    node_wait_send(n, "c1", "x1", &wait_exec);
+    fake_exit(task_process_find(task_of(n, "c1"), "x1"), 4);
+    fake_exit(&task_of(n, "c1")->init, 3);
+    cr_expect(node_wait_code(n, &wait) == 3);
+    cr_expect(node_wait_code(n, &wait_exec) == 4);
+    node_events_settle(n);
+    int exec_exit = node_event(n, "ns /tasks/exit c1 x1 4");
+    cr_expect(exec_exit >= 0 && exec_exit < node_event(n, "ns /tasks/exit c1 c1 3"));
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    node_events_settle(n);
+    cr_expect(node_event_count(n, "ns /tasks/exit c1 x1 4") == 1);
+    stream_peer_close(&out);
+    node_free(n);
+}
+
 Test(service, a_create_whose_streams_are_not_there_is_refused_and_leaves_nothing)
 {
     struct node *n = fake_node();
@@ -923,5 +955,23 @@ Test(service, streams_that_nobody_uses_do_not_hold_up_the_end_of_the_server)
     cr_expect(node_run_until(n, &drained, TEST_SECONDS));
     cr_expect_eq(out.err.status, STATUS_UNAVAILABLE, "%s", out.err.text);
     stream_peer_close(&out);
+    node_free(n);
+}
+
+Test(service, a_follower_of_events_does_not_hold_up_the_end_of_the_server)
+{
+    struct node *n = fake_node();
+    Internal__EventsRequest r = INTERNAL__EVENTS_REQUEST__INIT;
+    struct answer follow;
+    bool drained = false;
+    r.limit = 10;
+    r.wait_ms = 60000;
+    node_send_on(n, n->client, SERVICE_INSPECT, "Events", &r,
+                 &internal__events_response__descriptor, 0, &follow);
+    node_run(n, 0.1);
+    cr_expect(!follow.over);
+    task_server_drain(n->server, note_drained, &drained);
+    cr_expect(node_run_until(n, &drained, TEST_SECONDS));
+    cr_expect(follow.over && follow.err.status == STATUS_UNAVAILABLE, "%s", follow.err.text);
     node_free(n);
 }
