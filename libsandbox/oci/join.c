@@ -253,7 +253,7 @@ static json_object *new_bind(const char *source, const char *destination, const 
     return take_ptr(mount);
 }
 
-static json_object *new_mappings(const struct id_map *m)
+json_object *oci_id_mappings(const struct id_map *m)
 {
     _cleanup_json_ json_object *run = json_object_new_object();
     if (!run || put(run, "containerID", json_object_new_int64(m->inside)) < 0 ||
@@ -276,8 +276,8 @@ static int add_file(json_object *mounts, json_object *spec, const struct pod *po
     const char *const access[] = {oci_spec_root_readonly(spec) ? "ro" : "rw", NULL};
     json_object *mount = new_bind(source, destination, access);
     if (mount && pod->user_ns &&
-        (put(mount, "uidMappings", new_mappings(&pod->ids.uid)) < 0 ||
-         put(mount, "gidMappings", new_mappings(&pod->ids.gid)) < 0)) {
+        (put(mount, "uidMappings", oci_id_mappings(&pod->ids.uid)) < 0 ||
+         put(mount, "gidMappings", oci_id_mappings(&pod->ids.gid)) < 0)) {
         json_object_put(mount);
         return -1;
     }

@@ -31,6 +31,10 @@ bool oci_spec_root_readonly(json_object *spec);
 // Does the container have a pid namespace of its own (an entry without a path)?
 bool oci_spec_private_pid(json_object *spec);
 
+// One run as the OCI runtime spec writes it (linux.uidMappings): a list of one. NULL without
+// memory.
+json_object *oci_id_mappings(const struct id_map *m);
+
 // Makes the container a member of the pod:
 // - namespaces: net, ipc and uts entries get the pod's path whatever they had, or are dropped where
 //   the pod is in the host's; one that is missing is added where the pod has one. "user" alike,

@@ -28,7 +28,7 @@ static bool word_is(const char *word, size_t len, const char *wanted)
 static bool is_visible(const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++)
-        if (text[i] <= ' ' || text[i] == 0x7f)
+        if (text[i] <= ' ' || text[i] >= 0x7f) // a char may be signed or not
             return false;
     return len > 0;
 }

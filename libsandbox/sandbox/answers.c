@@ -8,6 +8,7 @@
 #include "api/message.h"
 #include "api/sandbox.pb-c.h"
 #include "base/cleanup.h"
+#include "oci/spec.h"
 
 // Version of the Task API at the address: containerd >= 2.0.6 takes an address only with 3.
 #define TASK_API_VERSION 3
@@ -46,16 +47,6 @@ static void add_namespace(json_object *list, const char *type, const char *path)
     json_object_array_add(list, ns);
 }
 
-static void add_mapping(json_object *linux_part, const char *key, const struct id_map *m)
-{
-    json_object *list = json_object_new_array(), *run = json_object_new_object();
-    json_object_object_add(run, "containerID", json_object_new_int64(m->inside));
-    json_object_object_add(run, "hostID", json_object_new_int64(m->outside));
-    json_object_object_add(run, "size", json_object_new_int64(m->length));
-    json_object_array_add(list, run);
-    json_object_object_add(linux_part, key, list);
-}
-
 // The sandbox as an OCI spec: what NRI plugins get to see (containerd >= 2.3 logs an error for
 // every NRI step when there is none).
 static json_object *spec_of(const struct sandbox_record *r)
@@ -68,8 +59,8 @@ static json_object *spec_of(const struct sandbox_record *r)
     add_namespace(namespaces, "pid", r->pod.pid_ns);
     add_namespace(namespaces, "user", r->pod.user_ns);
     if (r->pod.user_ns) {
-        add_mapping(linux_part, "uidMappings", &r->pod.ids.uid);
-        add_mapping(linux_part, "gidMappings", &r->pod.ids.gid);
+        json_object_object_add(linux_part, "uidMappings", oci_id_mappings(&r->pod.ids.uid));
+        json_object_object_add(linux_part, "gidMappings", oci_id_mappings(&r->pod.ids.gid));
     }
     json_object_object_add(linux_part, "namespaces", namespaces);
     if (r->pod.cgroup_parent)

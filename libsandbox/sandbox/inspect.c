@@ -69,7 +69,11 @@ void sandbox_describe(const void *sandbox, struct inspect_entry *entry)
 {
     const struct sandbox *s = sandbox;
     sandbox_record_describe(&s->record, s->dir, entry);
-    inspect_fact(entry, "at_work", "%s", s->job ? "job" : s->ending ? "ending containers" : "");
+    inspect_fact(entry, "at_work", "%s",
+                 s->job        ? "job"
+                 : s->ending   ? "ending containers"
+                 : s->resizing ? "resize"
+                               : "");
     inspect_fact(entry, "waits", "%zu", s->waits.n);
     inspect_fact(entry, "stops", "%zu", s->stops.n);
     for (size_t i = 0; i < SANDBOX_TIMING_MAX_; i++)

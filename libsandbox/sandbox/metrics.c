@@ -14,7 +14,7 @@ static bool count_one(const char *key, void *value, void *arg)
     const struct sandbox *s = value;
     struct counts *n = arg;
     n->states[s->record.state]++;
-    n->jobs += s->job || s->ending;
+    n->jobs += s->job || s->ending || s->resizing;
     n->waits += s->waits.n;
     n->stops += s->stops.n;
     return true;

@@ -16,8 +16,8 @@ struct sandbox_resources {
 
 struct sandbox_sizes {
     struct sandbox_resources resources, overhead;
-    // The first field that was given and is none of the above ("resources.cpuset_cpus"); NULL: none
-    // was. Not kept in the record.
+    // The first field that an Update gives and that is none of the above ("cpuset_cpus"); NULL:
+    // none is. Not kept in the record.
     const char *beyond;
 };
 

@@ -103,6 +103,7 @@ static void removed_early(void *arg, const struct error *err)
 {
     struct task_op *op = arg;
     struct task *t = op->task;
+    task_timing_end(t, TASK_TIMING_REMOVE, TASK_REMOVE_RUNTIME);
     if (!err || err->status == STATUS_NOT_FOUND)
         t->engaged = false;
     else
@@ -113,10 +114,12 @@ static void removed_early(void *arg, const struct error *err)
 static void remove_early_run(struct task_op *op)
 {
     struct task *t = op->task;
-    if (t->engaged)
-        t->server->ops->remove(t, (struct task_done){removed_early, op});
-    else
+    if (!t->engaged) {
         task_op_end(op, NULL);
+        return;
+    }
+    task_timing_begin(t, TASK_TIMING_REMOVE);
+    t->server->ops->remove(t, (struct task_done){removed_early, op});
 }
 
 void task_remove_early(struct task *t)

@@ -2,8 +2,8 @@
 //
 // End kills every container of the sandbox, also one whose Create is under way, and answers when
 // the end of each is known (TaskExit published, Waits answered) or after PODS_END_SECONDS. Killed
-// containers hold nothing of the pod's any more; what the runtime keeps and the rootfs stay until
-// containerd deletes them, or for a while (release.c).
+// containers hold nothing of the pod's any more; what the runtime keeps goes when they end
+// (cleanup.c), the rootfs stays until containerd deletes them, or for a while (release.c).
 #include "task/internal.h"
 
 #include <signal.h>

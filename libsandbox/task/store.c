@@ -14,6 +14,7 @@ const struct stage_plan task_timing_plans[TASK_TIMING_MAX_] = {
                             {"prepare", "record", "mount", "stdio", "runtime", "answer"}},
     [TASK_TIMING_START] = {"container_start", {"runtime", "answer"}},
     [TASK_TIMING_EXEC] = {"exec_start", {"stdio", "runtime", "answer"}},
+    [TASK_TIMING_REMOVE] = {"container_remove", {"runtime"}},
     [TASK_TIMING_DELETE] = {"container_delete", {"runtime", "wait", "unmount", "record"}},
 };
 

@@ -47,11 +47,19 @@ def pss_of(names):
     return sum(pss_kib(pid) for pid in pids_of(*names))
 
 
+def threads(pid):
+    """The folders of a process's threads; none if it has ended."""
+    try:
+        return list((PROC / str(pid) / "task").iterdir())
+    except OSError:
+        return []
+
+
 def switches_of(names):
     """Context switches so far, of all threads of the processes that there are."""
     total = 0
     for pid in pids_of(*names):
-        for task in (PROC / str(pid) / "task").iterdir():
+        for task in threads(pid):
             for line in read(task / "status").splitlines():
                 if "ctxt_switches" in line:
                     total += int(line.split()[1])
@@ -68,7 +76,7 @@ def node_cpu_ns():
 
 def process_cpu_ns(pid):
     """Processor time of a living process's living threads."""
-    return sum(int(read(task / "schedstat").split()[0] or 0) for task in (PROC / str(pid) / "task").iterdir())
+    return sum(int((read(task / "schedstat").split() or ["0"])[0]) for task in threads(pid))
 
 
 class RuntimeCpu:

@@ -1,4 +1,4 @@
-"""500 pods at the same time on one small machine."""
+"""Hundreds of pods at the same time on one small machine."""
 
 import concurrent.futures
 import contextlib
@@ -12,11 +12,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "bench")
 
 import cri  # noqa: E402
 
-PODS = 500
+# A sanitizer makes each take several times as long.
+PODS = 500 if os.environ.get("KUASAR_PRESET") != "asan" else 100
 WORKERS = 4
 
 
-def test_500_pods(node, tmp_path):
+def test_hundreds_of_pods(node, tmp_path):
     """All run at once, an exec finds itself in each one's cgroup, all go, and nothing is left of them."""
     node.remove_pods()
     before = kuasar.census()

@@ -255,14 +255,7 @@ def test_handler_offers_it(node):
 
 
 def test_crun(node):
-    def restart(*args):
-        node.remove_pods()
-        pid = node.task_pid()
-        node.kill_sandboxer(signal.SIGTERM)
-        os.kill(pid, signal.SIGTERM)
-        until(lambda: not os.path.exists(f"/proc/{pid}"), "the task server ends")
-        node.start_sandboxer(*args)
-    restart("--config", node.write("crun-users.toml", 'runtime = "crun"\n'))
+    node.restart_daemons("--config", node.write("crun-users.toml", 'runtime = "crun"\n'))
     try:
         test_ids_files_and_mounts(node, NETWORK)
         test_ids_files_and_mounts(node, HOST)
@@ -270,4 +263,4 @@ def test_crun(node):
         test_shared_pid_namespace(node, NETWORK)
         test_mapped_volume(node, NETWORK)
     finally:
-        restart()
+        node.restart_daemons()
