@@ -7,7 +7,7 @@ import re
 import pytest
 
 import node as kuasar
-from node import Failed, crictl, crictl_json, exit_code, until
+from node import STATE, Failed, crictl, crictl_json, exit_code, until
 
 LOOP = ["sh", "-c", "while :; do sleep 1; done"]
 
