@@ -399,9 +399,10 @@ int cgroup_signal_all(const struct cgroup_host *h, const char *path, int signal)
 {
     _cleanup_(cleanup_pids) struct pid_list seen = {0};
     if (h->v2 && signal == SIGKILL) {
+        // Who is there is read for the count alone: a tree that is too deep to walk is killed, too.
         int r = pids_read(h, path, &seen);
-        if (r < 0 || kill_at_once(h, path) == 0)
-            return r < 0 ? r : (int)seen.n;
+        if (kill_at_once(h, path) == 0)
+            return r < 0 ? 1 : (int)seen.n;
         seen.n = 0;
     }
     bool news = true;

@@ -41,7 +41,7 @@ int cgroup_remove(const struct cgroup_host *h, const char *path);
 int cgroup_attach(const struct cgroup_host *h, const char *path, pid_t pid);
 // Signals every process in the cgroup and below (v2 with SIGKILL: cgroup.kill; frozen v1 groups are
 // thawed first for SIGKILL). Bounded rounds until no new process shows up. Returns the number of
-// processes seen, or a negative errno; an absent cgroup is 0.
+// processes seen (1 if v2 killed them uncounted), or a negative errno; an absent cgroup is 0.
 int cgroup_signal_all(const struct cgroup_host *h, const char *path, int signal);
 // Process ids in the cgroup and below, malloc'ed. An absent cgroup is 0 pids.
 int cgroup_pids(const struct cgroup_host *h, const char *path, pid_t **ret_pids, size_t *ret_n);

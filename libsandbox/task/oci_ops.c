@@ -470,8 +470,12 @@ static int kill_what(struct task_process *p, int signal, bool all)
     if (!all || !t->cgroup)
         return process_signal(&p->pid, signal);
     int n = cgroup_signal_all(t->server->cgroups, t->cgroup, signal);
-    // The cgroup may be gone already (the container has ended and is being removed).
-    return n > 0 ? 0 : n < 0 && n != -ENOENT ? n : process_signal(&p->pid, signal);
+    if (n > 0)
+        return 0;
+    // The cgroup may be gone already (the container has ended and is being removed), or be made
+    // unreadable from within: the process itself hears of it in any case.
+    int r = process_signal(&p->pid, signal);
+    return n < 0 && n != -ENOENT ? n : r;
 }
 
 static void oci_kill(struct task_process *p, int signal, bool all, struct task_done done)
