@@ -1,20 +1,15 @@
 // doctor: is there a containerd of a version that has the Sandbox API as we speak it, and does it
 // take its configuration?
 #include <ctype.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/buf.h"
 #include "base/cleanup.h"
-#include "base/file.h"
+#include "base/ident.h"
 #include "ctl/doctor.h"
-#include "ctl/program.h"
+#include "ctl/find_containerd.h"
 
 #define CONFIG_DEFAULT "/etc/containerd/config.toml"
 #define PATH_DEFAULT   "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -23,91 +18,6 @@
 #define MINOR_WANTED 1
 // Version of a configuration file from which on the tables have the names that we document.
 #define CONFIG_VERSION_WANTED 3
-
-// ---- the process --------------------------------------------------------------------------------
-
-// Reads a file of NUL-separated strings: /proc/PID/cmdline, environ.
-static size_t read_strings(const struct doctor *d, const char *path, char *out, size_t size)
-{
-    char full[PATH_MAX];
-    if (doctor_path(d, full, sizeof full, "%s", path) < 0)
-        return 0;
-    _cleanup_close_ int fd = open(full, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, out, size - 1);
-    n = n < 0 ? 0 : n;
-    out[n] = '\0';
-    return (size_t)n;
-}
-
-static void take_environment(const struct doctor *d, struct containerd *c)
-{
-    char name[64], text[32768];
-    snprintf(name, sizeof name, "/proc/%d/environ", (int)c->pid);
-    size_t n = read_strings(d, name, text, sizeof text);
-    for (size_t i = 0; i < n; i += strlen(text + i) + 1)
-        if (strncmp(text + i, "PATH=", 5) == 0)
-            snprintf(c->path, sizeof c->path, "%s", text + i + 5);
-}
-
-// The value of --config, -c in all the forms that containerd takes.
-static const char *config_of(const char *argument, const char *next)
-{
-    argument += argument[0] == '-' && argument[1] == '-';
-    if (strcmp(argument, "-config") == 0 || strcmp(argument, "-c") == 0)
-        return next;
-    if (strncmp(argument, "-config=", 8) == 0)
-        return argument + 8;
-    return strncmp(argument, "-c=", 3) == 0 ? argument + 3 : NULL;
-}
-
-static void take_arguments(const struct doctor *d, struct containerd *c)
-{
-    char name[64], text[8192];
-    snprintf(name, sizeof name, "/proc/%d/cmdline", (int)c->pid);
-    size_t n = read_strings(d, name, text, sizeof text);
-    for (size_t i = 0; i < n; i += strlen(text + i) + 1) {
-        size_t behind = i + strlen(text + i) + 1;
-        const char *value = config_of(text + i, behind < n ? text + behind : NULL);
-        if (value && *value)
-            snprintf(c->config, sizeof c->config, "%s", value);
-    }
-}
-
-// Is the process a containerd? Then *c is filled.
-static bool take_process(const struct doctor *d, pid_t pid, struct containerd *c)
-{
-    char link[PATH_MAX], exe[PATH_MAX];
-    if (doctor_path(d, link, sizeof link, "/proc/%d/exe", (int)pid) < 0)
-        return false;
-    ssize_t n = readlink(link, exe, sizeof exe - 1);
-    if (n <= 0)
-        return false;
-    exe[n] = '\0';
-    const char *name = strrchr(exe, '/');
-    if (!name || strcmp(name, "/containerd") != 0)
-        return false;
-    c->pid = pid;
-    snprintf(c->program, sizeof c->program, "%s", exe);
-    take_environment(d, c);
-    take_arguments(d, c);
-    return true;
-}
-
-static void find_process(const struct doctor *d, struct containerd *c)
-{
-    char proc[PATH_MAX];
-    if (doctor_path(d, proc, sizeof proc, "/proc") < 0)
-        return;
-    DIR *dir = opendir(proc);
-    for (const struct dirent *e; dir && (e = readdir(dir));) {
-        char *end;
-        long pid = strtol(e->d_name, &end, 10);
-        if (!*end && pid > 0 && take_process(d, (pid_t)pid, c))
-            break;
-    }
-    if (dir)
-        closedir(dir);
-}
 
 // ---- the version --------------------------------------------------------------------------------
 
@@ -266,20 +176,47 @@ static void check_dump(struct doctor *d, const struct containerd *c)
     found(d, VERDICT_OK, "it takes its configuration, %s", c->config);
 }
 
+// ---- all ----------------------------------------------------------------------------------------
+
+// Without a process: says why, and finds the program that would be started.
+static void check_absent(struct doctor *d, const struct error *why)
+{
+    struct containerd *c = &d->containerd;
+    if (*why->text) {
+        found(d, VERDICT_ERROR, "no process is taken for this node's containerd: %s", why->text);
+        remedy(d, "run kuasar-ctl as containerd's user and in its mount namespace; its program and "
+                  "the directories above it have to belong to root and be nobody else's to write "
+                  "(chown, chmod go-w)");
+    } else {
+        found(d, VERDICT_ERROR, "containerd does not run");
+        remedy(d, "start it: systemctl start containerd; its log says why if it ends");
+    }
+    if (!doctor_find_program(d, c->path, "containerd", c->program))
+        c->program[0] = '\0';
+}
+
+static void check_argument(struct doctor *d)
+{
+    struct containerd *c = &d->containerd;
+    struct error err = {0};
+    if (ident_path_check(c->config, "--config", &err) == 0)
+        return;
+    found(d, VERDICT_WARNING, "containerd was started with %s", err.text);
+    remedy(d, "give the path of its main file: --containerd-config");
+    snprintf(c->config, sizeof c->config, "%s", CONFIG_DEFAULT);
+}
+
 void check_containerd(struct doctor *d)
 {
     struct containerd *c = &d->containerd;
+    struct error why = {0};
     snprintf(c->path, sizeof c->path, "%s", PATH_DEFAULT);
     snprintf(c->config, sizeof c->config, "%s", CONFIG_DEFAULT);
-    find_process(d, c);
+    if (!find_containerd(d, c, &why))
+        check_absent(d, &why);
     if (d->ctl->options->containerd_config)
         snprintf(c->config, sizeof c->config, "%s", d->ctl->options->containerd_config);
-    if (!c->pid) {
-        found(d, VERDICT_ERROR, "containerd does not run");
-        remedy(d, "start it: systemctl start containerd; its log says why if it ends");
-        if (!doctor_find_program(d, c->path, "containerd", c->program))
-            c->program[0] = '\0';
-    }
+    check_argument(d);
     if (*c->program) {
         check_version(d, c);
         check_dump(d, c);

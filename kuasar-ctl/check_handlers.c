@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "ctl/doctor.h"
+#include "ctl/trust.h"
 #include "rpc/listen.h"
 
 #define CRI_RUNTIME  "plugins.\"io.containerd.cri.v1.runtime\""
@@ -224,9 +225,11 @@ static void check_pause(struct doctor *d, const struct document *doc)
     if (path_format(ctr, sizeof ctr, "%.*s/ctr", (int)(slash - c->program), c->program) < 0)
         return;
     const char *const arguments[] = {"--namespace=k8s.io", "images", "ls"};
+    if (trust_program(d, ctr, &err) < 0)
+        return; // no ctr, or not root's: nothing is known
     _cleanup_free_ char *text = doctor_output(d, ctr, arguments, &err);
     if (!text)
-        return; // no ctr: nothing is known
+        return;
     bool there = strstr(text, image) != NULL;
     found(d, there ? VERDICT_OK : VERDICT_WARNING, "the pause image %s is%s in the image store",
           image, there ? "" : " not");

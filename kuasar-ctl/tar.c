@@ -1,6 +1,7 @@
 #include "ctl/tar.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #define BLOCK 512
@@ -37,6 +38,18 @@ static void set_name(struct header *h, const char *name)
     }
 }
 
+// Could unpacking it write outside of the directory where that is done?
+static bool leads_out(const char *name)
+{
+    for (const char *part = name; part; part = strchr(part, '/')) {
+        part += *part == '/';
+        size_t len = strcspn(part, "/");
+        if (len == 2 && part[0] == '.' && part[1] == '.')
+            return true;
+    }
+    return !*name || *name == '/';
+}
+
 static void set_checksum(struct header *h)
 {
     unsigned sum = 0;
@@ -50,6 +63,8 @@ int tar_add(FILE *out, const char *name, const void *data, size_t len, time_t mt
 {
     static const char zeros[BLOCK];
     struct header h = {.type = '0', .magic = "ustar", .version = {'0', '0'}};
+    if (leads_out(name))
+        return -EINVAL;
     set_name(&h, name);
     snprintf(h.mode, sizeof h.mode, "%07o", 0600);
     snprintf(h.uid, sizeof h.uid, "%07o", 0);

@@ -64,6 +64,44 @@ static void put_containerd(const char *version)
     put_program("/opt/c/containerd", script);
 }
 
+static void put_link(const char *path, const char *target)
+{
+    char full[PATH_MAX];
+    put(path, ""); // for its directory
+    take_away(path);
+    snprintf(full, sizeof full, "%s%s", root, path);
+    cr_assert_eq(symlink(target, full), 0);
+}
+
+static void set_mode(const char *path, mode_t mode)
+{
+    char full[PATH_MAX];
+    snprintf(full, sizeof full, "%s%s", root, path);
+    cr_assert_eq(chmod(full, mode), 0);
+}
+
+#define OUR_NS   "mnt:[4026531840]"
+#define OTHER_NS "mnt:[4026532999]"
+
+// A process as /proc shows it, of real, effective and saved user.
+static void put_process(const char *pid, const char *exe, const unsigned uids[3], const char *ns)
+{
+    char path[64], text[256];
+    snprintf(path, sizeof path, "/proc/%s/exe", pid);
+    put_link(path, exe);
+    snprintf(path, sizeof path, "/proc/%s/ns/mnt", pid);
+    put_link(path, ns);
+    snprintf(path, sizeof path, "/proc/%s/status", pid);
+    snprintf(text, sizeof text, "Name:\tcontainerd\nUmask:\t0022\nUid:\t%u\t%u\t%u\t%u\nGid:\t0\n",
+             uids[0], uids[1], uids[2], uids[2]);
+    put(path, text);
+}
+
+static void put_our_process(const char *pid, const char *exe)
+{
+    put_process(pid, exe, (unsigned[]){geteuid(), geteuid(), geteuid()}, OUR_NS);
+}
+
 static void make_node(void)
 {
     char path[PATH_MAX];
@@ -83,8 +121,8 @@ static void make_node(void)
     put("/proc/sys/user/max_user_namespaces", "1000\n");
     put("/proc/sys/kernel/osrelease", "6.1.0-x\n");
     put("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory hugetlb pids\n");
-    snprintf(path, sizeof path, "%s/proc/42/exe", root);
-    cr_assert_eq(symlink("/opt/c/containerd", path), 0);
+    put_link("/proc/self/ns/mnt", OUR_NS);
+    put_our_process("42", "/opt/c/containerd");
     snprintf(path, sizeof path, "%s/proc/42/environ", root);
     int fd = open(path, O_WRONLY);
     static const char environment[] = "A=b\0PATH=/nowhere:/opt/shims";
@@ -119,6 +157,18 @@ static struct doctor *examine(void)
     return &d;
 }
 
+// Among what is found is this, with this remedy.
+static void expect_among(enum verdict verdict, const char *says, const char *does)
+{
+    struct doctor *d = examine();
+    bool said = false;
+    for (size_t i = 0; i < d->n; i++)
+        said |= d->list[i].verdict == verdict && strstr(d->list[i].text, says) &&
+                strstr(d->list[i].remedy, does);
+    cr_expect(said, "not found: %s -> %s", says, does);
+    doctor_done(d);
+}
+
 // Exactly one finding is not in order (none with `says` NULL), says this, and has this remedy.
 static void expect_fault(enum verdict verdict, const char *says, const char *does)
 {
@@ -151,6 +201,120 @@ Test(doctor, no_sandboxer_was_started)
     cr_expect(said);
     doctor_done(d);
 }
+
+// ---- which process is containerd ---------------------------------------------------------------
+
+// Makes a program that leaves a mark below the root when it is run.
+static void put_trap(const char *path)
+{
+    char script[256];
+    snprintf(script, sizeof script, "touch %s/sprung; echo 'containerd x v2.3.4'", root);
+    put_program(path, script);
+}
+
+static bool trap_sprung(void)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/sprung", root);
+    return access(path, F_OK) == 0;
+}
+
+// A process that must not be taken for containerd. With the real one beside it nothing is said;
+// alone it is what doctor complains of. In neither case its program is run.
+static void expect_refused(const char *says)
+{
+    expect_fault(VERDICT_OK, NULL, NULL);
+    take_away("/proc/42");
+    expect_among(VERDICT_ERROR, says, "nobody else's to write");
+    cr_expect_not(trap_sprung(), "it was run");
+}
+
+Test(doctor, containerd_of_another_user)
+{
+    const unsigned other = geteuid() + 1000;
+    put_trap("/home/x/containerd");
+    for (size_t i = 0; i < 3; i++) {
+        unsigned uids[] = {geteuid(), geteuid(), geteuid()};
+        char pid[] = {(char)('2' + i), '\0'};
+        uids[i] = other;
+        put_process(pid, "/home/x/containerd", uids, OUR_NS);
+    }
+    expect_refused("user");
+}
+
+Test(doctor, containerd_without_status)
+{
+    put_trap("/home/x/containerd");
+    put_our_process("7", "/home/x/containerd");
+    put("/proc/7/status", "Name:\tx\n");
+    expect_refused("user");
+}
+
+Test(doctor, containerd_in_another_mount_namespace)
+{
+    put_trap("/usr/bin/containerd"); // the path as it is seen inside
+    put_process("7", "/usr/bin/containerd", (unsigned[]){geteuid(), geteuid(), geteuid()},
+                OTHER_NS);
+    expect_fault(VERDICT_OK, NULL, NULL);
+    cr_expect_not(trap_sprung());
+    take_away("/usr/bin/containerd"); // which doctor would find in $PATH
+    expect_refused("another mount namespace");
+}
+
+Test(doctor, containerd_that_others_may_write)
+{
+    put_trap("/home/x/containerd");
+    put_our_process("7", "/home/x/containerd");
+    set_mode("/home/x/containerd", 0775);
+    expect_refused("/home/x/containerd has mode 0775");
+}
+
+Test(doctor, containerd_in_a_directory_that_others_may_write)
+{
+    put_trap("/tmp/x/containerd");
+    put_our_process("7", "/tmp/x/containerd");
+    set_mode("/tmp", 01777);
+    expect_refused("/tmp has mode 1777");
+}
+
+Test(doctor, containerd_that_belongs_to_another_user)
+{
+    char path[PATH_MAX];
+    if (geteuid() != 0)
+        cr_skip_test("only root gives a file away");
+    put_trap("/home/x/containerd");
+    put_our_process("7", "/home/x/containerd");
+    snprintf(path, sizeof path, "%s/home/x", root);
+    cr_assert_eq(chown(path, 1000, 1000), 0);
+    expect_refused("/home/x belongs to user 1000");
+}
+
+Test(doctor, containerd_whose_program_is_a_link)
+{
+    put_trap("/home/x/other");
+    put_link("/home/x/containerd", "other");
+    put_our_process("7", "/home/x/containerd");
+    expect_refused("/home/x/containerd is");
+}
+
+Test(doctor, ctr_that_others_may_write)
+{
+    put_trap("/opt/c/ctr");
+    set_mode("/opt/c/ctr", 0777);
+    expect_fault(VERDICT_OK, NULL, NULL); // nothing is known of the image
+    cr_expect_not(trap_sprung());
+}
+
+Test(doctor, config_that_is_no_absolute_path)
+{
+    static const char *const values[] = {"--config=config.toml", "--config=/etc/../tmp/x"};
+    for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+        put("/proc/42/cmdline", values[i]);
+        expect_fault(VERDICT_WARNING, "containerd was started with", "--containerd-config");
+    }
+}
+
+// ---- its version and configuration --------------------------------------------------------------
 
 Test(doctor, old_containerd)
 {
