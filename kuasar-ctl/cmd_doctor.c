@@ -1,22 +1,15 @@
 // kuasar-ctl doctor: is everything there that pods need, and what to do about what is not.
 #include "ctl/doctor.h"
 #include "ctl/json.h"
-#include "ctl/table.h"
+#include "ctl/text.h"
 
 static void print_text(const struct doctor *d, bool quiet, FILE *out)
 {
-    char text[ERROR_TEXT_MAX];
     size_t counts[3] = {0};
     for (size_t i = 0; i < d->n; i++) {
-        const struct finding *f = &d->list[i];
-        counts[f->verdict]++;
-        if (quiet && f->verdict == VERDICT_OK)
-            continue;
-        text_clean(text, sizeof text, f->text);
-        fprintf(out, "%-8s %-11s %s\n", verdict_name(f->verdict), f->area, text);
-        text_clean(text, sizeof text, f->remedy);
-        if (*text)
-            fprintf(out, "%-8s %-11s -> %s\n", "", "", text);
+        counts[d->list[i].verdict]++;
+        if (!quiet || d->list[i].verdict != VERDICT_OK)
+            text_finding(&d->list[i], out);
     }
     fprintf(out, "%zu in order, %zu warnings, %zu errors\n", counts[VERDICT_OK],
             counts[VERDICT_WARNING], counts[VERDICT_ERROR]);

@@ -23,8 +23,10 @@
 #include "ctl/look.h"
 #include "ctl/program.h"
 #include "ctl/redact.h"
+#include "ctl/table.h"
 #include "ctl/tar.h"
 #include "ctl/text.h"
+#include "ctl/tree.h"
 
 // Largest file that is taken whole, and how much of the end of a log.
 #define FILE_MAX (2u * 1024 * 1024)
@@ -38,18 +40,18 @@ static const char readme[] =
     "\n"
     "Taken out, and marked " REDACTED ": values of environment variables, command lines behind\n"
     "the program, annotations and labels (but names and ids that containerd and a kubelet give),\n"
-    "and values of containerd's configuration whose key or table speaks of registries or\n"
-    "credentials. Not taken out: names of pods, paths, ids, and the text of the logs.\n"
+    "values whose key or table speaks of registries, keys or credentials, and users and passwords\n"
+    "in URLs. Not taken out: names of pods, paths, ids, and the text of the logs.\n"
     "Look through it before you give it away; --no-logs leaves the logs out.\n"
     "\n"
     "list.json, show/      what the daemons have, as kuasar-ctl list and show print it\n"
     "events/               what the daemons remember of what happened\n"
     "doctor.txt            kuasar-ctl doctor\n"
     "records/              the journal, file by file\n"
-    "config/               containerd's configuration and ours\n"
+    "config/               containerd's configuration and ours, as JSON and without comments\n"
     "system/               kernel, versions, mounts of ours, cgroups, limits of the daemons\n"
     "logs/                 the end of the daemons' logs, where they were found\n"
-    "errors                what could not be read\n";
+    "errors                what could not be read, or not to its end\n";
 
 struct dump {
     struct ctl *ctl;
@@ -62,18 +64,27 @@ struct dump {
 
 // ---- parts --------------------------------------------------------------------------------------
 
+// One line of "errors", whatever is in the names.
 static void missing(struct dump *d, const char *what, const char *why)
 {
-    (void)buf_printf(&d->errors, "%s: %s\n", what, why);
+    char clean[2][ERROR_TEXT_MAX];
+    text_clean(clean[0], sizeof clean[0], what);
+    text_clean(clean[1], sizeof clean[1], why);
+    (void)buf_printf(&d->errors, "%s: %s\n", clean[0], clean[1]);
 }
 
 static void add(struct dump *d, const char *name, const void *data, size_t len)
 {
     char path[TAR_NAME_MAX];
-    if (path_format(path, sizeof path, "kuasar-dump/%s", name) < 0)
+    int r = path_format(path, sizeof path, "kuasar-dump/%s", name);
+    if (r == 0 && !d->failed)
+        r = tar_add(d->out, path, data, len, d->now);
+    if (r == -ENAMETOOLONG)
         missing(d, name, "its name is too long for an archive");
-    else if (!d->failed)
-        d->failed = tar_add(d->out, path, data, len, d->now);
+    else if (r == -EINVAL)
+        missing(d, name, "its name leads out of the archive");
+    else if (r < 0)
+        d->failed = r;
 }
 
 // Takes the object.
@@ -136,6 +147,8 @@ static void add_output(struct dump *d, const char *name, const char *const *argv
     if (program_run(d->ctl, argv, d->ctl->options->timeout, &p, &err) < 0) {
         missing(d, argv[0], err.text);
     } else {
+        if (p.cut)
+            missing(d, name, "it had more to print, which is not kept");
         buf_printf(&text, "%s%s%s", p.out, p.err,
                    p.timed_out ? "(killed: it took too long)\n" : "");
         add(d, name, text.data, text.len);
@@ -245,40 +258,50 @@ static void add_records(struct dump *d, const char *kind, const char *dir, const
         closedir(all);
 }
 
-// Names, modes and owners: what doctor complains of is to be seen.
+// What doctor complains of is to be seen.
 static void add_tree(struct dump *d, const struct kind *kind)
 {
     char name[TAR_NAME_MAX];
-    const char *const argv[] = {"find",    kind->dir,           "-maxdepth", "4",
-                                "-printf", "%M %u:%g %s %p\\n", NULL};
+    _cleanup_(buf_free) struct buf text;
+    buf_init(&text, FILE_MAX);
     snprintf(name, sizeof name, "records/%s/tree.txt", kind->name);
-    add_output(d, name, argv);
+    int r = tree_list(kind->dir, &text);
+    if (r < 0)
+        missing(d, name, r == -EMSGSIZE ? "there is more than is listed" : strerror(-r));
+    add(d, name, text.data, text.len);
 }
 
 static void add_toml(struct dump *d, const char *name, const char *text, size_t len)
 {
-    _cleanup_(buf_free) struct buf out;
-    buf_init(&out, FILE_MAX);
-    if (redact_toml(text, len, &out) < 0)
-        missing(d, name, "too large");
-    else
-        add(d, name, out.data, out.len);
+    struct error err = {0};
+    json_object *o = redact_toml(text, len, &err);
+    if (o)
+        add_json(d, name, o);
+    else // what cannot be redacted stays out
+        missing(d, name, err.text);
 }
 
+// One file, by its absolute path.
+static void add_toml_file(struct dump *d, const char *path)
+{
+    char name[TAR_NAME_MAX];
+    _cleanup_(buf_free) struct buf text;
+    int r = read_end(path, DOCUMENT_SIZE_MAX, &text);
+    if (r == 0)
+        r = path_format(name, sizeof name, "config%s.json", path);
+    if (r < 0)
+        missing(d, path, strerror(-r));
+    else
+        add_toml(d, name, (const char *)text.data, text.len);
+}
+
+// `pattern` is a constant.
 static void add_toml_files(struct dump *d, const char *pattern)
 {
     glob_t paths = {0};
-    char name[TAR_NAME_MAX];
     if (glob(pattern, 0, NULL, &paths) == 0)
-        for (size_t i = 0; i < paths.gl_pathc; i++) {
-            _cleanup_(buf_free) struct buf text;
-            int r = read_end(paths.gl_pathv[i], FILE_MAX, &text);
-            snprintf(name, sizeof name, "config/%s", paths.gl_pathv[i] + 1);
-            if (r < 0)
-                missing(d, paths.gl_pathv[i], strerror(-r));
-            else
-                add_toml(d, name, (const char *)text.data, text.len);
-        }
+        for (size_t i = 0; i < paths.gl_pathc; i++)
+            add_toml_file(d, paths.gl_pathv[i]);
     globfree(&paths);
 }
 
@@ -395,15 +418,15 @@ static void add_view(struct dump *d, struct view *v)
 
 static void add_doctor(struct dump *d, const struct doctor *doctor)
 {
-    _cleanup_(buf_free) struct buf text;
-    buf_init(&text, FILE_MAX);
-    for (size_t i = 0; i < doctor->n; i++) {
-        const struct finding *f = &doctor->list[i];
-        buf_printf(&text, "%-8s %-11s %s\n", verdict_name(f->verdict), f->area, f->text);
-        if (*f->remedy)
-            buf_printf(&text, "%-8s %-11s -> %s\n", "", "", f->remedy);
-    }
-    add(d, "doctor.txt", text.data, text.len);
+    _cleanup_free_ char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    for (size_t i = 0; out && i < doctor->n; i++)
+        text_finding(&doctor->list[i], out);
+    if (out && fclose(out) == 0)
+        add(d, "doctor.txt", text, len);
+    else
+        missing(d, "doctor.txt", "no memory");
 }
 
 static void add_config(struct dump *d, const struct doctor *doctor)
@@ -417,10 +440,11 @@ static void add_config(struct dump *d, const struct doctor *doctor)
             ? doctor_output(doctor, doctor->containerd.program, arguments, &err)
             : NULL;
     if (text)
-        add_toml(d, "config/containerd-dump.toml", text, strlen(text));
+        add_toml(d, "config/containerd-dump.json", text, strlen(text));
     else
         missing(d, "containerd config dump", err.text);
-    add_toml_files(d, doctor->containerd.config);
+    // What it imports from elsewhere than our documentation says is in its dump.
+    add_toml_file(d, doctor->containerd.config);
     add_toml_files(d, "/etc/containerd/conf.d/*.toml");
     add_toml_files(d, KUASAR_SYSCONFDIR "/*.toml");
 }

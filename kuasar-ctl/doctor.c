@@ -159,6 +159,8 @@ char *doctor_output(const struct doctor *d, const char *program, const char *con
                       PROGRAM_SECONDS);
         else if (p.code)
             error_set(err, STATUS_UNKNOWN, "%s", program_last_line(p.err));
+        else if (p.cut)
+            error_set(err, STATUS_RESOURCE_EXHAUSTED, "%s printed too much to look at", program);
         else
             out = take_ptr(p.out);
     }

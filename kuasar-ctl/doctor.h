@@ -71,7 +71,7 @@ bool doctor_exists(const struct doctor *d, const char *path);
 bool doctor_find_program(const struct doctor *d, const char *path, const char *name,
                          char out[PATH_MAX]);
 // Runs root + program with up to three arguments (NULL ends them) and gives what it printed, which
-// the caller frees, or NULL with *err.
+// the caller frees, or NULL with *err: also if it printed more than is kept.
 char *doctor_output(const struct doctor *d, const char *program, const char *const *arguments,
                     struct error *err);
 

@@ -18,6 +18,8 @@ static void on_end(const struct command_result *result, void *arg)
     r->ret->timed_out = result->timed_out;
     r->ret->out = strdup(result->out ? result->out : "");
     r->ret->err = strdup(result->err ? result->err : "");
+    r->ret->cut = (result->out && strlen(result->out) >= COMMAND_OUTPUT_MAX) ||
+                  (result->err && strlen(result->err) >= COMMAND_OUTPUT_MAX);
     r->over = true;
     ev_break(r->loop, EVBREAK_ALL);
 }

@@ -11,6 +11,7 @@ struct program {
     uint32_t code;   // as a shell shows it
     bool timed_out;  // killed by us
     char *out, *err; // owned; never NULL, at most COMMAND_OUTPUT_MAX
+    bool cut;        // it printed more
 };
 
 // `argv` ends with NULL; argv[0] is a path. The environment is PATH and LANG alone. Returns 0, or

@@ -4,22 +4,47 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/toml_reader.h"
 
-bool redact_is_secret_name(const char *name, size_t len)
+// ---- names --------------------------------------------------------------------------------------
+
+// Does the name go on with this word, whatever separates its parts? ("api_key", "API-Key")
+static bool goes_on_with(const char *name, const char *word)
 {
-    static const char *const words[] = {"auth", "token",  "password", "passwd",   "secret",
-                                        "cred", "header", "registry", "username", "private"};
-    for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
-        size_t n = strlen(words[i]);
-        for (size_t at = 0; at + n <= len; at++)
-            if (strncasecmp(name + at, words[i], n) == 0)
-                return true;
+    while (*word) {
+        if (*name && strchr("_-. ", *name))
+            name++;
+        else if (tolower((unsigned char)*name++) != *word++)
+            return false;
     }
-    return false;
+    return true;
 }
 
-// ---- JSON ---------------------------------------------------------------------------------------
+static bool is_secret_name(const char *name)
+{
+    static const char *const words[] = {"auth",    "token",  "password",  "passwd",   "passphrase",
+                                        "secret",  "cred",   "header",    "registry", "username",
+                                        "private", "bearer", "accesskey", "apikey"};
+    for (const char *at = name; *at; at++)
+        for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+            if (goes_on_with(at, words[i]))
+                return true;
+    size_t len = strlen(name);
+    return len >= 3 && strcasecmp(name + len - 3, "key") == 0;
+}
+
+static bool is_environment(const char *key)
+{
+    return strcmp(key, "env") == 0 || strcmp(key, "envs") == 0;
+}
+
+static bool is_command(const char *key)
+{
+    return strcmp(key, "args") == 0 || strcmp(key, "command") == 0 ||
+           strcmp(key, "commandLine") == 0;
+}
 
 // Annotations and labels whose values containerd and a kubelet make: names and ids. What else has
 // their prefixes may be a person's.
@@ -38,60 +63,138 @@ static bool is_known_annotation(const char *key)
     return false;
 }
 
-static bool is_never(const char *key)
+// ---- values -------------------------------------------------------------------------------------
+
+// What differs between records and configurations.
+struct rules {
+    bool program_stays; // a command line begins with its program
+};
+
+static json_object *hidden(void)
 {
-    return false;
+    return json_object_new_string(REDACTED);
 }
 
-// Redacts the values of a map but for the keys that are known.
-static void redact_map(json_object *map, bool (*known)(const char *key))
+static bool is_leaf(json_object *o)
 {
-    for (struct lh_entry *e = json_object_get_object(map)->head; e; e = e->next) {
-        const char *key = lh_entry_k(e);
-        if (!known(key))
-            json_object_object_add(map, key, json_object_new_string(REDACTED));
+    return !json_object_is_type(o, json_type_object) && !json_object_is_type(o, json_type_array);
+}
+
+// In a table everything that may be a secret; keys stay.
+static void hide_table(json_object *table)
+{
+    for (struct lh_entry *e = json_object_get_object(table)->head; e; e = e->next) {
+        json_object *value = (json_object *)lh_entry_v(e);
+        if (json_object_is_type(value, json_type_object))
+            hide_table(value);
+        else if (value && !json_object_is_type(value, json_type_boolean))
+            json_object_object_add(table, lh_entry_k(e), hidden());
     }
 }
 
-// "NAME=value" becomes "NAME=<redacted>"; else everything behind the first string goes.
-static void redact_list(json_object *list, bool environment)
+// Annotations and labels but for those that are known.
+static void hide_unknown(json_object *map)
 {
-    size_t n = json_object_array_length(list);
-    for (size_t i = environment ? 0 : 1; i < n; i++) {
-        const char *text = json_object_get_string(json_object_array_get_idx(list, i));
-        size_t name = environment && text ? strcspn(text, "=") : 0;
-        _cleanup_(buf_free) struct buf b;
-        buf_init(&b, 64 * 1024);
-        if (environment && name)
-            buf_printf(&b, "%.*s=" REDACTED, name < 1024 ? (int)name : 1024, text);
-        const char *shown = b.len ? buf_cstr(&b) : NULL;
-        json_object_array_put_idx(list, i, json_object_new_string(shown ? shown : REDACTED));
-    }
+    for (struct lh_entry *e = json_object_get_object(map)->head; e; e = e->next)
+        if (!is_known_annotation(lh_entry_k(e)))
+            json_object_object_add(map, lh_entry_k(e), hidden());
 }
 
-// The value of one key. Returns whether it was one to redact.
-static bool redact_member(const char *key, json_object *value)
+// "NAME=value" becomes "NAME=<redacted>".
+static json_object *hide_variable(json_object *variable)
+{
+    _cleanup_(buf_free) struct buf b;
+    const char *text =
+        json_object_is_type(variable, json_type_string) ? json_object_get_string(variable) : "";
+    size_t name = strcspn(text, "=");
+    buf_init(&b, 2048);
+    if (name && buf_printf(&b, "%.*s=" REDACTED, name < 1024 ? (int)name : 1024, text) == 0) {
+        const char *shown = buf_cstr(&b);
+        return shown ? json_object_new_string(shown) : hidden();
+    }
+    return hidden();
+}
+
+static void hide_environment(json_object *list)
+{
+    for (size_t i = 0; i < json_object_array_length(list); i++)
+        json_object_array_put_idx(list, i, hide_variable(json_object_array_get_idx(list, i)));
+}
+
+static void hide_arguments(json_object *list, size_t from)
+{
+    for (size_t i = from; i < json_object_array_length(list); i++)
+        json_object_array_put_idx(list, i, hidden());
+}
+
+// What is left of a text whose URLs carry users and passwords; NULL: all of it. A password may hold
+// nearly anything, so the last '@' of a word counts.
+static json_object *hide_userinfo(json_object *string)
+{
+    const char *text = json_object_get_string(string), *from = text;
+    _cleanup_(buf_free) struct buf b;
+    buf_init(&b, 1024 * 1024);
+    if ((size_t)json_object_get_string_len(string) != strlen(text))
+        return hidden(); // what stands behind a NUL is not looked at
+    for (const char *url; (url = strstr(from, "://"));) {
+        size_t word = strcspn(url, " \t\r\n");
+        const char *at = memrchr(url, '@', word);
+        if (at && buf_printf(&b, "%.*s" REDACTED, (int)(url + 3 - from), from) < 0)
+            return hidden();
+        if (!at && buf_append(&b, from, (size_t)(url + word - from)) < 0)
+            return hidden();
+        from = at ? at : url + word;
+    }
+    if (from == text)
+        return NULL;
+    if (buf_append(&b, from, strlen(from)) < 0)
+        return hidden();
+    const char *shown = buf_cstr(&b);
+    return shown ? json_object_new_string(shown) : hidden();
+}
+
+// ---- all ----------------------------------------------------------------------------------------
+
+// The value of one key, or its contents. Returns whether it was one to redact.
+static bool redact_member(const struct rules *rules, const char *key, json_object *value)
 {
     bool map = json_object_is_type(value, json_type_object);
     bool list = json_object_is_type(value, json_type_array);
     if (map && (strcmp(key, "annotations") == 0 || strcmp(key, "labels") == 0))
-        redact_map(value, is_known_annotation);
-    else if (map && (strcmp(key, "env") == 0 || strcmp(key, "envs") == 0))
-        redact_map(value, is_never);
-    else if (list && (strcmp(key, "env") == 0 || strcmp(key, "envs") == 0))
-        redact_list(value, true);
-    else if (list && (strcmp(key, "args") == 0 || strcmp(key, "command") == 0))
-        redact_list(value, false);
+        hide_unknown(value);
+    else if (map && (is_environment(key) || is_secret_name(key)))
+        hide_table(value);
+    else if (list && is_environment(key))
+        hide_environment(value);
+    else if (list && is_command(key))
+        hide_arguments(value, rules->program_stays);
     else
         return false;
     return true;
 }
 
-void redact_json(json_object *o)
+// What stands for a value that is replaced; NULL: it stays, redacted inside.
+static json_object *replacement(const char *key, json_object *value)
+{
+    bool leaf = is_leaf(value);
+    if (!value || json_object_is_type(value, json_type_boolean))
+        return NULL;
+    if ((leaf && (is_environment(key) || is_command(key))) || is_secret_name(key))
+        return hidden();
+    return json_object_is_type(value, json_type_string) ? hide_userinfo(value) : NULL;
+}
+
+static void redact(const struct rules *rules, json_object *o)
 {
     if (json_object_is_type(o, json_type_array)) {
-        for (size_t i = 0; i < json_object_array_length(o); i++)
-            redact_json(json_object_array_get_idx(o, i));
+        for (size_t i = 0; i < json_object_array_length(o); i++) {
+            json_object *item = json_object_array_get_idx(o, i);
+            json_object *instead = replacement("", item);
+            if (instead)
+                json_object_array_put_idx(o, i, instead);
+            else
+                redact(rules, item);
+        }
         return;
     }
     if (!json_object_is_type(o, json_type_object))
@@ -99,117 +202,30 @@ void redact_json(json_object *o)
     for (struct lh_entry *e = json_object_get_object(o)->head; e; e = e->next) {
         const char *key = lh_entry_k(e);
         json_object *value = (json_object *)lh_entry_v(e);
-        bool leaf = json_object_is_type(value, json_type_string) ||
-                    json_object_is_type(value, json_type_array);
-        if (redact_member(key, value))
+        if (redact_member(rules, key, value))
             continue;
-        if ((leaf && redact_is_secret_name(key, strlen(key))) || strcmp(key, "commandLine") == 0)
-            json_object_object_add(o, key, json_object_new_string(REDACTED));
+        json_object *instead = replacement(key, value);
+        if (instead)
+            json_object_object_add(o, key, instead);
         else
-            redact_json(value);
+            redact(rules, value);
     }
 }
 
-// ---- TOML ---------------------------------------------------------------------------------------
-
-// How a line leaves what comes behind it.
-struct scan {
-    bool secret_table; // its header's name says so
-    bool hiding;       // in a value that goes on over several lines and is not shown
-    const char *until; // of a multi-line string: what ends it; NULL: it is brackets that are open
-    int open;          // brackets
-};
-
-// Follows the value that begins in this line: does it go on in the next?
-static void follow(struct scan *s, const char *value, size_t len)
+void redact_json(json_object *o)
 {
-    for (size_t i = 0; i < len; i++) {
-        if (s->until) {
-            if (len - i >= 3 && strncmp(value + i, s->until, 3) == 0) {
-                s->until = NULL;
-                i += 2;
-            }
-            continue;
-        }
-        if (len - i >= 3 && (!strncmp(value + i, "\"\"\"", 3) || !strncmp(value + i, "'''", 3))) {
-            s->until = value[i] == '"' ? "\"\"\"" : "'''";
-            i += 2;
-        } else if (value[i] == '"' || value[i] == '\'') {
-            char quote = value[i++];
-            while (i < len && value[i] != quote)
-                i += value[i] == '\\' && quote == '"' ? 2 : 1;
-        } else if (value[i] == '#') {
-            break;
-        } else {
-            s->open += value[i] == '[' || value[i] == '{';
-            s->open -= value[i] == ']' || value[i] == '}';
-        }
-    }
+    redact(&(const struct rules){.program_stays = true}, o);
 }
 
-static bool goes_on(const struct scan *s)
+json_object *redact_toml(const char *text, size_t len, struct error *err)
 {
-    return s->until || s->open > 0;
-}
-
-// Where the value of a line begins: behind the first '=' outside of a quoted key. 0: none.
-static size_t value_at(const char *line, size_t len)
-{
-    char quote = '\0';
-    for (size_t i = 0; i < len; i++) {
-        if (quote && line[i] == quote)
-            quote = '\0';
-        else if (quote)
-            continue;
-        else if (line[i] == '"' || line[i] == '\'')
-            quote = line[i];
-        else if (line[i] == '=')
-            return i + 1;
-        else if (line[i] == '#')
-            return 0;
-    }
-    return 0;
-}
-
-static int redact_line(struct scan *s, const char *line, size_t len, struct buf *out)
-{
-    size_t blank = strspn(line, " \t");
-    if (goes_on(s)) { // of an earlier line
-        bool hiding = s->hiding;
-        follow(s, line, len);
-        return hiding ? 0 : buf_append(out, line, len);
-    }
-    s->hiding = false;
-    s->open = 0;
-    if (blank < len && line[blank] == '[') {
-        s->secret_table = redact_is_secret_name(line, len);
-        return buf_append(out, line, len);
-    }
-    // A comment may be a key that was put aside, with its value.
-    size_t value = value_at(line, len);
-    if (blank < len && line[blank] == '#')
-        return redact_is_secret_name(line, len) || s->secret_table
-                   ? buf_printf(out, "# " REDACTED "\n")
-                   : buf_append(out, line, len);
-    if (!value)
-        return buf_append(out, line, len);
-    // An inline table names its own keys: all of the line counts.
-    s->hiding = s->secret_table || redact_is_secret_name(line, len);
-    follow(s, line + value, len - value);
-    if (!s->hiding)
-        return buf_append(out, line, len);
-    return buf_printf(out, "%.*s \"" REDACTED "\"\n", (int)value, line);
-}
-
-int redact_toml(const char *text, size_t len, struct buf *out)
-{
-    struct scan s = {0};
-    int r = 0;
-    for (size_t at = 0; r == 0 && at < len;) {
-        const char *end = memchr(text + at, '\n', len - at);
-        size_t n = end ? (size_t)(end + 1 - (text + at)) : len - at;
-        r = redact_line(&s, text + at, n, out);
-        at += n;
-    }
-    return r;
+    struct toml_problem problem = {0};
+    json_object *o = toml_to_json(text, len, &problem);
+    if (o)
+        redact(&(const struct rules){.program_stays = false}, o);
+    else if (problem.line)
+        error_set(err, STATUS_INVALID_ARGUMENT, "it is no TOML in line %u", problem.line);
+    else
+        error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+    return o;
 }

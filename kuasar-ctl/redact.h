@@ -2,26 +2,27 @@
 // written.
 //
 // Redacted by default, because any of it may hold a secret: values of environment variables,
-// command lines behind the program, annotations and labels but for those that containerd and a
-// kubelet set themselves, and values of configuration keys that by their name hold one.
+// command lines, annotations and labels but for those that containerd and a kubelet set themselves,
+// values of keys that by their name hold one (auth, token, password, registry, ...), everything in
+// tables whose name says so, and what stands before the "@" in a URL. Structure and keys stay, and
+// booleans do.
 #ifndef CTL_REDACT_H
 #define CTL_REDACT_H
 
-#include "base/buf.h"
+#include <stddef.h>
+
 #include "base/json.h"
 
 // What stands where something was taken out.
 #define REDACTED "<redacted>"
 
-// Redacts a record of ours or an OCI spec in place. Keeps structure and keys.
+// Redacts a record of ours or an OCI spec in place. Of a command line the program stays.
 void redact_json(json_object *o);
 
-// Appends a TOML text with the values redacted whose key, or the table that they are in, says that
-// they hold a secret (auth, token, password, registry, ...). Line by line: the document need not be
-// valid. Returns 0 or the error of buf_append.
-int redact_toml(const char *text, size_t len, struct buf *out);
-
-// Does the name of a key say so?
-bool redact_is_secret_name(const char *name, size_t len);
+// A TOML text, redacted, as JSON, which the caller owns: what can be told apart in a document could
+// not be told in its lines. Of a command line nothing stays: a configuration names the program
+// elsewhere. NULL if it is no TOML (INVALID_ARGUMENT with the line, without why: that may quote it)
+// or too large for memory (RESOURCE_EXHAUSTED).
+json_object *redact_toml(const char *text, size_t len, struct error *err);
 
 #endif

@@ -257,3 +257,15 @@ void text_event(const struct kind *kind, const Internal__Event *e, FILE *out)
         fprintf(out, " status %u", e->exit_status);
     fprintf(out, "\n");
 }
+
+// ---- doctor -------------------------------------------------------------------------------------
+
+void text_finding(const struct finding *f, FILE *out)
+{
+    char text[ERROR_TEXT_MAX];
+    text_clean(text, sizeof text, f->text);
+    fprintf(out, "%-8s %-11s %s\n", verdict_name(f->verdict), f->area, text);
+    text_clean(text, sizeof text, f->remedy);
+    if (*text)
+        fprintf(out, "%-8s %-11s -> %s\n", "", "", text);
+}

@@ -4,6 +4,7 @@
 
 #include <time.h>
 
+#include "ctl/doctor.h"
 #include "ctl/look.h"
 #include "ctl/view.h"
 
@@ -16,6 +17,8 @@ void text_show(const struct source *s, const Internal__Entry *entry, const struc
                FILE *out);
 // One line.
 void text_event(const struct kind *kind, const Internal__Event *e, FILE *out);
+// One line, and one for the remedy if there is one.
+void text_finding(const struct finding *f, FILE *out);
 
 // "9s", "9m", "9h", "9d": rounded down. Negative ages (a clock was set) are "0s".
 void text_age(char *to, size_t size, long seconds);

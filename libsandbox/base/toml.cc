@@ -25,12 +25,14 @@
 
 #include "base/toml_reader.h"
 
+#include <json-c/json.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 static_assert(TOML_MAX_NESTED_VALUES == TOML_DEPTH_MAX);
 static_assert(TOML_MAX_DOTTED_KEYS_DEPTH == TOML_DOTS_MAX);
@@ -216,9 +218,71 @@ int walk(const toml::table &table, const std::string &prefix, toml_fn fn, void *
     return 0;
 }
 
-} // namespace
+// Takes `value`, and frees it if it cannot be added. A NUL in a key does not hide what is behind
+// it.
+bool add_member(json_object *to, std::string_view key, json_object *value)
+{
+    std::string name(key);
+    std::replace(name.begin(), name.end(), '\0', '?');
+    if (value && json_object_object_add(to, name.c_str(), value) == 0)
+        return true;
+    json_object_put(value);
+    return false;
+}
 
-int toml_read(const char *text, size_t len, toml_fn fn, void *arg, toml_problem *problem)
+bool add_item(json_object *to, json_object *value)
+{
+    if (value && json_object_array_add(to, value) == 0)
+        return true;
+    json_object_put(value);
+    return false;
+}
+
+json_object *json_of(const toml::node &node);
+
+json_object *json_of_table(const toml::table &table)
+{
+    json_object *o = json_object_new_object();
+    for (const auto &item : table)
+        if (!o || !add_member(o, item.first.str(), json_of(item.second))) {
+            json_object_put(o);
+            return nullptr;
+        }
+    return o;
+}
+
+json_object *json_of_array(const toml::array &array)
+{
+    json_object *o = json_object_new_array();
+    for (const auto &item : array)
+        if (!o || !add_item(o, json_of(item))) {
+            json_object_put(o);
+            return nullptr;
+        }
+    return o;
+}
+
+// nullptr without memory.
+json_object *json_of(const toml::node &node)
+{
+    if (const auto *table = node.as_table())
+        return json_of_table(*table);
+    if (const auto *array = node.as_array())
+        return json_of_array(*array);
+    if (const auto *string = node.as_string())
+        return json_object_new_string_len(string->get().data(),
+                                          static_cast<int>(string->get().size()));
+    if (const auto *boolean = node.as_boolean())
+        return json_object_new_boolean(boolean->get());
+    if (const auto *integer = node.as_integer())
+        return json_object_new_int64(integer->get());
+    if (const auto *number = node.as_floating_point())
+        return json_object_new_double(number->get());
+    return json_object_new_string(type_name(node.type()));
+}
+
+// False: *problem says why not.
+bool parse(const char *text, size_t len, toml::table *ret, toml_problem *problem)
 {
     const std::string_view view(len ? text : "", len);
     const size_t start = view.substr(0, 3) == "\xef\xbb\xbf" ? 3 : 0; // a byte order mark
@@ -226,13 +290,33 @@ int toml_read(const char *text, size_t len, toml_fn fn, void *arg, toml_problem 
     while (ahead.pos < view.size())
         if (!ahead.step()) {
             set_problem(problem, ahead.line, ahead.problem);
-            return -1;
+            return false;
         }
-    const toml::parse_result result = toml::parse(view);
+    toml::parse_result result = toml::parse(view);
     if (!result) {
         const auto &why = result.error();
         set_problem(problem, static_cast<unsigned>(why.source().begin.line), why.description());
-        return -1;
+        return false;
     }
-    return walk(result.table(), std::string(), fn, arg);
+    *ret = std::move(result).table();
+    return true;
+}
+
+} // namespace
+
+int toml_read(const char *text, size_t len, toml_fn fn, void *arg, toml_problem *problem)
+{
+    toml::table table;
+    return parse(text, len, &table, problem) ? walk(table, std::string(), fn, arg) : -1;
+}
+
+json_object *toml_to_json(const char *text, size_t len, toml_problem *problem)
+{
+    toml::table table;
+    if (!parse(text, len, &table, problem))
+        return nullptr;
+    json_object *o = json_of_table(table);
+    if (!o)
+        set_problem(problem, 0, "no memory");
+    return o;
 }

@@ -50,6 +50,13 @@ struct toml_problem {
 // with *problem set when it is no TOML.
 int toml_read(const char *text, size_t len, toml_fn fn, void *arg, struct toml_problem *problem);
 
+struct json_object;
+
+// Parses a document and gives all of it as JSON, which the caller owns (json_object_put): tables as
+// objects, arrays as arrays, of a date or a time only the name of its type ("date-time"). NULL with
+// *problem set when it is no TOML, or without memory (line 0).
+struct json_object *toml_to_json(const char *text, size_t len, struct toml_problem *problem);
+
 #ifdef __cplusplus
 }
 #endif
