@@ -11,7 +11,8 @@
 
 #define SPEC_FILE "config.json"
 // Annotation by which CRI names the sandbox of a container.
-#define SANDBOX_ID_KEY "io.kubernetes.cri.sandbox-id"
+#define SANDBOX_ID_KEY     "io.kubernetes.cri.sandbox-id"
+#define CONTAINER_NAME_KEY "io.kubernetes.cri.container-name"
 
 static int missing(struct error *err, const char *key)
 {
@@ -231,6 +232,11 @@ const char *oci_spec_annotation(json_object *spec, const char *key)
 const char *oci_spec_sandbox_id(json_object *spec)
 {
     return oci_spec_annotation(spec, SANDBOX_ID_KEY);
+}
+
+const char *oci_spec_container_name(json_object *spec)
+{
+    return oci_spec_annotation(spec, CONTAINER_NAME_KEY);
 }
 
 const char *oci_spec_cgroups_path(json_object *spec)

@@ -24,7 +24,8 @@ int oci_spec_store(json_object *spec, const char *bundle, struct error *err);
 
 // Borrowed strings; NULL if absent.
 const char *oci_spec_annotation(json_object *spec, const char *key);
-const char *oci_spec_sandbox_id(json_object *spec); // io.kubernetes.cri.sandbox-id
+const char *oci_spec_sandbox_id(json_object *spec);     // io.kubernetes.cri.sandbox-id
+const char *oci_spec_container_name(json_object *spec); // io.kubernetes.cri.container-name
 const char *oci_spec_cgroups_path(json_object *spec);
 const char *oci_spec_root_path(json_object *spec);
 bool oci_spec_root_readonly(json_object *spec);

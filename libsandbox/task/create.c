@@ -117,6 +117,16 @@ static int join_pod(struct task *t, json_object *spec, struct error *err)
     return r;
 }
 
+// Nothing depends on it: a name that is too long to be shown is as good as none.
+static int take_name(struct task *t, json_object *spec, struct error *err)
+{
+    const char *name = oci_spec_container_name(spec);
+    if (!name || !name[0] || strlen(name) > TASK_NAME_MAX)
+        return 0;
+    t->name = strdup(name);
+    return t->name ? 0 : error_errno(err, ENOMEM, "container %s", t->id);
+}
+
 static void read_console_size(struct task *t, json_object *spec)
 {
     json_object *process = NULL, *size = NULL;
@@ -138,7 +148,7 @@ static void read_console_size(struct task *t, json_object *spec)
 static int prepare(struct task *t, const Google__Any *options, struct error *err)
 {
     _cleanup_json_ json_object *spec = oci_spec_load(t->bundle, err);
-    if (!spec || find_sandbox(t, spec, err) < 0)
+    if (!spec || find_sandbox(t, spec, err) < 0 || take_name(t, spec, err) < 0)
         return -1;
     if (t->server->ops->open(t, options, spec, err) < 0)
         return -1;

@@ -65,6 +65,7 @@ void task_describe(const void *task, struct inspect_entry *entry)
     m->namespace_ = t->ns;
     m->id = t->id;
     m->sandbox_id = text(t->sandbox_id);
+    m->name = text(t->name);
     m->state = (char *)state_of(&t->init);
     m->pid = t->init.pid.pid;
     m->cgroup = text(t->cgroup);
@@ -111,6 +112,7 @@ void task_record_describe(const struct task_record *r, struct inspect_entry *ent
     m->namespace_ = (char *)r->ns;
     m->id = (char *)r->id;
     m->sandbox_id = text(r->sandbox_id);
+    m->name = text(r->name);
     m->state = (char *)state;
     m->pid = r->init.pid;
     m->cgroup = text(r->cgroup);

@@ -63,6 +63,7 @@ static json_object *encode(const struct task *t)
     add_text(o, "id", t->id);
     add_text(o, "bundle", t->bundle);
     add_text(o, "sandbox", t->sandbox_id);
+    add_text(o, "name", t->name);
     add_text(o, "cgroup", t->cgroup);
     json_object_object_add(o, "mounted", json_object_new_boolean(t->mounted));
     json_object_object_add(o, "engaged", json_object_new_boolean(t->engaged));
@@ -166,8 +167,11 @@ static int decode_ids(struct task_record *r, struct error *err)
         json_get_string(r->root, "bundle", &r->bundle, err) < 0 ||
         ident_path_check(r->bundle, "bundle", err) < 0 ||
         json_get_string(r->root, "sandbox", &r->sandbox_id, err) < 0 ||
+        json_get_string(r->root, "name", &r->name, err) < 0 ||
         json_get_string(r->root, "cgroup", &r->cgroup, err) < 0)
         return -1;
+    if (r->name && strlen(r->name) > TASK_NAME_MAX)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "name: longer than %d", TASK_NAME_MAX);
     if (r->sandbox_id && ident_check(r->sandbox_id, "sandbox", err) < 0)
         return -1;
     if (!r->cgroup)

@@ -20,7 +20,7 @@ struct task_record {
     json_object *root;   // owned
     json_object *engine; // what ops->adopt gets
     const char *ns, *id, *bundle;
-    const char *sandbox_id, *cgroup; // NULL: none
+    const char *sandbox_id, *name, *cgroup; // NULL: none
     bool mounted, engaged, stopped;
     struct process_id init;
     struct task_record_exec {

@@ -112,6 +112,7 @@ struct task *task_unref(struct task *t)
     free(t->id);
     free(t->bundle);
     free(t->sandbox_id);
+    free(t->name);
     free(t->cgroup);
     free(t);
     return NULL;

@@ -46,6 +46,8 @@
 #define TASK_WAITERS_MAX 1024
 // Most operations of one task that run or wait for their turn.
 #define TASK_OPS_MAX 2048
+// Longest name of a container that is shown: as long as Kubernetes makes names.
+#define TASK_NAME_MAX 253
 // How long the exit of init is held back for the exits of exec'ed processes, and for its Start.
 #define TASK_EXEC_END_SECONDS 2.0
 // How long a killed init may take to end.
@@ -134,6 +136,7 @@ struct task {
     char *ns, *id, *bundle;
     struct timespec created_at;
     char *sandbox_id; // NULL: not in a sandbox
+    char *name;       // in its pod, for people; NULL: none that can be shown
     char *cgroup;     // path for linux/cgroup.h; NULL: unknown
     bool private_pid; // the kernel ends everything with init
     bool paused;

@@ -37,18 +37,20 @@ def entries(code=0):
 def test_list_and_show(node):
     pod = node.pod()
     other = node.pod()
-    container = pod.run("sleep", "1000")
+    container = pod.run("sleep", "1000", name="web")
     found = entries()
     assert set(found) == {pod.id, other.id, container.id}
     assert found[pod.id]["state"] == "ready" and found[pod.id]["type"] == "sandbox"
     name = pod.config["metadata"]
     assert found[pod.id]["name"] == f"{name['namespace']}/{name['name']}"
     c = found[container.id]
+    assert c["name"] == "web"
     assert (c["state"], c["pid"], c["sandbox_id"], c["namespace"], c["from"]) == ("running", container.pid(), pod.id, "k8s.io", "daemon")
     lines = ctl("ls").stdout.splitlines()
     assert lines[0].split() == ["TYPE", "ID", "STATE", "PID", "AGE", "KIND", "SANDBOX", "NAME"]
     at = next(i for i, line in enumerate(lines) if pod.id[:13] in line)
     assert container.id[:13] in lines[at + 1], "a container stands behind its sandbox"
+    assert lines[at + 1].endswith("  web")
     assert container.id in ctl("list", "--long").stdout
 
     shown = ctl_json("show", container.id[:20])
@@ -61,6 +63,7 @@ def test_list_and_show(node):
     assert shown["facts"]["ns.net"] == str(pod.netns()) and any(k.startswith("undo.") for k in shown["facts"])
     text = ctl("show", container.id[:20]).stdout
     assert "container_create" in text and "net:[" in text and container.id in text
+    assert "\n  name                   web\n" in text
 
 
 def test_events(node):
@@ -139,7 +142,7 @@ def test_without_the_sandboxer(node):
 def test_without_the_task_server(node):
     """The sandboxer, which would start another, is stopped meanwhile: that is a daemon that hangs."""
     pod = node.pod()
-    container = pod.run("sleep", "1000")
+    container = pod.run("sleep", "1000", name="web")
     task = node.task_pid()
     node.daemon.send_signal(signal.SIGSTOP)
     try:
@@ -149,6 +152,7 @@ def test_without_the_task_server(node):
         assert "no answer from" in result.stderr and "nobody listens" in result.stderr
         found = {e["id"]: e for e in ctl_json("list", "-t", "0.5", code=1)["entries"]}
         assert found[container.id]["from"] == "journal" and found[container.id]["state"] == "alive"
+        assert found[container.id]["name"] == "web"
         assert found[pod.id]["from"] == "journal"
         assert ctl_json("show", container.id, "-t", "0.5", code=1)["facts"]["bundle"]
     finally:

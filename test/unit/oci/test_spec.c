@@ -149,6 +149,7 @@ Test(spec, getters)
 {
     json_object *spec = parse_sample();
     cr_expect_str_eq(oci_spec_sandbox_id(spec), "6d7b2c1a9f00");
+    cr_expect_str_eq(oci_spec_container_name(spec), "web");
     cr_expect_str_eq(oci_spec_annotation(spec, "io.kubernetes.cri.container-type"), "container");
     cr_expect_null(oci_spec_annotation(spec, "absent"));
     cr_expect_str_eq(oci_spec_cgroups_path(spec), "/kubepods/burstable/pod01/6d7b2c1a9f01");
@@ -160,6 +161,7 @@ Test(spec, getters)
     spec = parse_text("{" PROCESS ",\"root\":{\"path\":\"/r\",\"readonly\":true},"
                       "\"linux\":{\"namespaces\":[{\"type\":\"mount\"}]}}");
     cr_expect_null(oci_spec_sandbox_id(spec));
+    cr_expect_null(oci_spec_container_name(spec));
     cr_expect_null(oci_spec_cgroups_path(spec));
     cr_expect(oci_spec_root_readonly(spec));
     cr_expect_not(oci_spec_private_pid(spec), "no entry is the host's namespace");

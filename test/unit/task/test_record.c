@@ -6,6 +6,9 @@
 #define HEAD "\"version\":1,\"namespace\":\"k8s.io\",\"id\":\"c1\",\"bundle\":\"/run/b\""
 #define TAIL "\"engine\":{\"binary\":\"runc\",\"root\":\"/run/r\"}"
 
+#define LONG_64 "0123456789012345678901234567890123456789012345678901234567890123"
+#define LONG    LONG_64 LONG_64 LONG_64 LONG_64
+
 static int parse(const char *text, struct task_record *r, struct error *err)
 {
     return task_record_parse(text, strlen(text), r, err);
@@ -15,14 +18,17 @@ Test(record, a_whole_one_is_read)
 {
     struct task_record r;
     struct error err = {0};
-    cr_assert(parse("{" HEAD ",\"sandbox\":\"s1\",\"cgroup\":\"/k8s.io/c1\",\"mounted\":true,"
-                    "\"engaged\":true,\"stopped\":false,\"init\":{\"pid\":77,\"start_time\":123},"
-                    "\"execs\":[{\"id\":\"x\",\"process\":{\"pid\":78,\"start_time\":9}}],"
-                    "\"unknown\":[1,2]," TAIL "}",
-                    &r, &err) == 0,
-              "%s", err.text);
+    cr_assert(
+        parse("{" HEAD
+              ",\"sandbox\":\"s1\",\"name\":\"web\",\"cgroup\":\"/k8s.io/c1\",\"mounted\":true,"
+              "\"engaged\":true,\"stopped\":false,\"init\":{\"pid\":77,\"start_time\":123},"
+              "\"execs\":[{\"id\":\"x\",\"process\":{\"pid\":78,\"start_time\":9}}],"
+              "\"unknown\":[1,2]," TAIL "}",
+              &r, &err) == 0,
+        "%s", err.text);
     cr_expect(strcmp(r.ns, "k8s.io") == 0 && strcmp(r.id, "c1") == 0);
     cr_expect(strcmp(r.cgroup, "/k8s.io/c1") == 0 && strcmp(r.sandbox_id, "s1") == 0);
+    cr_expect_str_eq(r.name, "web");
     cr_expect(r.mounted && r.engaged && !r.stopped);
     cr_expect(r.init.pid == 77 && r.init.start_time == 123);
     cr_expect(r.n_execs == 1 && r.execs[0].pid.pid == 78);
@@ -46,6 +52,9 @@ Test(record, broken_ones_are_refused)
         {"{\"version\":1,\"namespace\":\"n\",\"id\":\"c\",\"bundle\":\"/b/../c\"," TAIL "}",
          "bundle"},
         {"{" HEAD ",\"cgroup\":\"/\"," TAIL "}", "cgroup"},
+        {"{" HEAD ",\"name\":7," TAIL "}", "name"},
+        {"{" HEAD ",\"name\":\"a\\u0000b\"," TAIL "}", "name"},
+        {"{" HEAD ",\"name\":\"" LONG "\"," TAIL "}", "name"},
         {"{" HEAD ",\"cgroup\":\"//\"," TAIL "}", "cgroup"},
         {"{" HEAD ",\"cgroup\":\"/a/../..\"," TAIL "}", "cgroup"},
         {"{" HEAD ",\"init\":{\"pid\":1,\"start_time\":1}," TAIL "}", "init"},
