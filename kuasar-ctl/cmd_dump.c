@@ -366,15 +366,9 @@ static void add_daemon(struct dump *d, const struct source *s)
     if (!s->daemon)
         return;
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-        _cleanup_(buf_free) struct buf text;
-        buf_init(&text, FILE_MAX);
         snprintf(path, sizeof path, "/proc/%d/%s", s->daemon->pid, files[i]);
         snprintf(name, sizeof name, "system/%s-%s/%s", s->kind->name, who, files[i]);
-        int r = file_read_at(AT_FDCWD, path, &text);
-        if (r < 0)
-            missing(d, path, strerror(-r));
-        else
-            add(d, name, text.data, text.len);
+        add_file(d, name, path, FILE_MAX);
     }
     snprintf(path, sizeof path, "/proc/%d/fd/2", s->daemon->pid);
     snprintf(name, sizeof name, "logs/%s-%s.log", s->kind->name, who);

@@ -41,6 +41,15 @@ static void append(json_object *array, json_object *value)
         json_object_put(value);
 }
 
+// An empty list is left out.
+static void add_list(json_object *o, const char *key, json_object *list)
+{
+    if (list && json_object_array_length(list))
+        json_add(o, key, list);
+    else
+        json_object_put(list);
+}
+
 json_object *json_of_source(const struct source *s)
 {
     json_object *o = json_object_new_object();
@@ -59,23 +68,45 @@ json_object *json_of_source(const struct source *s)
     return o;
 }
 
-static json_object *of_processes(const Internal__Entry *e)
+// What it is about, for entries and events.
+static void add_subject(json_object *o, const struct kind *kind, const char *ns, const char *id)
 {
-    json_object *list = json_object_new_array();
-    for (size_t i = 0; i < e->n_processes; i++) {
-        const Internal__Process *p = e->processes[i];
-        json_object *o = json_object_new_object();
-        json_add_text(o, "exec_id", p->id);
-        json_add_text(o, "state", p->state);
-        add_int(o, "pid", p->pid);
-        add_int(o, "start_time", (int64_t)p->start_time);
-        json_add(o, "terminal", json_object_new_boolean(p->terminal));
-        json_add_time(o, "exited_at", p->exited_at);
-        if (p->exited_at)
-            add_int(o, "exit_status", p->exit_status);
-        append(list, o);
+    json_add_text(o, "kind", kind->name);
+    json_add_text(o, "namespace", ns);
+    json_add_text(o, "id", id);
+}
+
+static void add_exit(json_object *o, const Google__Timestamp *at, uint32_t status)
+{
+    json_add_time(o, "exited_at", at);
+    if (at)
+        add_int(o, "exit_status", status);
+}
+
+static json_object *of_process(const Internal__Process *p)
+{
+    json_object *o = json_object_new_object();
+    json_add_text(o, "exec_id", p->id);
+    json_add_text(o, "state", p->state);
+    add_int(o, "pid", p->pid);
+    add_int(o, "start_time", (int64_t)p->start_time);
+    json_add(o, "terminal", json_object_new_boolean(p->terminal));
+    add_exit(o, p->exited_at, p->exit_status);
+    return o;
+}
+
+static json_object *of_operation(const Internal__Operation *op)
+{
+    json_object *o = json_object_new_object(), *steps = json_object_new_object();
+    int64_t total = 0;
+    for (size_t i = 0; i < op->n_steps; i++) {
+        add_int(steps, op->steps[i]->name, (int64_t)op->steps[i]->nanoseconds);
+        total += (int64_t)op->steps[i]->nanoseconds;
     }
-    return list;
+    json_add_text(o, "operation", op->name);
+    json_add(o, "nanoseconds", steps);
+    add_int(o, "total_nanoseconds", total);
+    return o;
 }
 
 static json_object *of_facts(const Internal__Entry *e)
@@ -86,23 +117,17 @@ static json_object *of_facts(const Internal__Entry *e)
     return o;
 }
 
-static json_object *of_operations(const Internal__Entry *e)
+static void add_details(json_object *o, const Internal__Entry *e)
 {
-    json_object *list = json_object_new_array();
-    for (size_t i = 0; i < e->n_operations; i++) {
-        const Internal__Operation *op = e->operations[i];
-        json_object *o = json_object_new_object(), *steps = json_object_new_object();
-        int64_t total = 0;
-        for (size_t k = 0; k < op->n_steps; k++) {
-            add_int(steps, op->steps[k]->name, (int64_t)op->steps[k]->nanoseconds);
-            total += (int64_t)op->steps[k]->nanoseconds;
-        }
-        json_add_text(o, "operation", op->name);
-        json_add(o, "nanoseconds", steps);
-        add_int(o, "total_nanoseconds", total);
-        append(list, o);
-    }
-    return list;
+    json_object *processes = json_object_new_array(), *operations = json_object_new_array();
+    for (size_t i = 0; i < e->n_processes; i++)
+        append(processes, of_process(e->processes[i]));
+    for (size_t i = 0; i < e->n_operations; i++)
+        append(operations, of_operation(e->operations[i]));
+    add_list(o, "processes", processes);
+    if (e->n_facts)
+        json_add(o, "facts", of_facts(e));
+    add_list(o, "operations", operations);
 }
 
 json_object *json_of_entry(const struct source *s, const Internal__Entry *e)
@@ -110,9 +135,7 @@ json_object *json_of_entry(const struct source *s, const Internal__Entry *e)
     json_object *o = json_object_new_object();
     bool sandbox = e->type == INTERNAL__ENTRY_TYPE__ENTRY_SANDBOX;
     json_add_text(o, "type", sandbox ? "sandbox" : "container");
-    json_add_text(o, "kind", s->kind->name);
-    json_add_text(o, "namespace", e->namespace_);
-    json_add_text(o, "id", e->id);
+    add_subject(o, s->kind, e->namespace_, e->id);
     json_add_text(o, "sandbox_id", e->sandbox_id);
     json_add_text(o, "name", e->name);
     json_add_text(o, "state", e->state);
@@ -121,16 +144,9 @@ json_object *json_of_entry(const struct source *s, const Internal__Entry *e)
         add_int(o, "execs", e->execs);
     json_add_text(o, "cgroup", e->cgroup);
     json_add_time(o, "created_at", e->created_at);
-    json_add_time(o, "exited_at", e->exited_at);
-    if (e->exited_at)
-        add_int(o, "exit_status", e->exit_status);
+    add_exit(o, e->exited_at, e->exit_status);
     json_add_text(o, "from", s->answered ? "daemon" : "journal");
-    if (e->n_processes)
-        json_add(o, "processes", of_processes(e));
-    if (e->n_facts)
-        json_add(o, "facts", of_facts(e));
-    if (e->n_operations)
-        json_add(o, "operations", of_operations(e));
+    add_details(o, e);
     return o;
 }
 
@@ -178,10 +194,8 @@ json_object *json_of_event(const struct kind *kind, const Internal__Event *e)
 {
     json_object *o = json_object_new_object();
     json_add_time(o, "at", e->at);
-    json_add_text(o, "kind", kind->name);
     json_add_text(o, "topic", e->topic);
-    json_add_text(o, "namespace", e->namespace_);
-    json_add_text(o, "id", e->id);
+    add_subject(o, kind, e->namespace_, e->id);
     json_add_text(o, "exec_id", e->exec_id);
     if (e->pid)
         add_int(o, "pid", e->pid);
