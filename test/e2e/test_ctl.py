@@ -5,6 +5,8 @@ import io
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -165,9 +167,23 @@ def unpack(path):
         return {m.name.removeprefix("kuasar-dump/"): tar.extractfile(m).read().decode(errors="replace") for m in tar.getmembers()}
 
 
+SECRETS = f"""version = 3
+[plugins."io.containerd.cri.v1.images".registry.configs."r.example".auth] # was {SECRET}
+  password = "{SECRET}"
+[stream_processors.mine]
+  path = "/usr/bin/mine"
+  args = ["--key",
+    "{SECRET}"]
+  env = ["TOKEN={SECRET}"]
+[proxy_plugins.mine]
+  type = "snapshot"
+  address = "/run/mine.sock"
+  exports = {{ from = "https://me:{SECRET}@r.example/x", passphrase = "{SECRET}" }}
+"""
+
+
 def test_dump_has_everything_and_no_secret(node):
-    (CONF / "secret.toml").write_text('version = 3\n[plugins."io.containerd.cri.v1.images".registry.configs."r.example".auth]\n'
-                                      f'  password = "{SECRET}"\n')
+    (CONF / "secret.toml").write_text(SECRETS)
     try:
         pod = node.pod(annotations={"io.kuasar.note": SECRET}, labels={"mine": SECRET})
         container = pod.run("sh", "-c", "sleep 1000", "sh", SECRET, envs=[{"key": "TOKEN", "value": SECRET}], annotations={"x": SECRET})
@@ -180,10 +196,14 @@ def test_dump_has_everything_and_no_secret(node):
                 assert SECRET not in text, f"{name} has the secret"
         assert "<redacted>" in files["records/runc/sandboxes/" + pod.id + "/sandbox.json"]
         for name in ("README", "list.json", "doctor.txt", "errors", "system/versions.json", "system/mounts", "events/runc-task.json",
-                     "config/containerd-dump.toml", "config/etc/containerd/config.toml", f"show/runc/{pod.id}.json",
+                     "config/containerd-dump.json", "config/etc/containerd/config.toml.json", "config/etc/containerd/conf.d/secret.toml.json", f"show/runc/{pod.id}.json",
                      f"show/runc/k8s.io-{container.id}.json", f"records/runc/tasks/k8s.io/{container.id}.json", "logs/runc-sandboxer.log"):
             assert name in files, f"{name} is not among {sorted(files)}"
-        assert "kuasar-runc" in files["config/containerd-dump.toml"]
+        assert "kuasar-runc" in json.loads(files["config/containerd-dump.json"])["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]
+        for name in ("config/containerd-dump.json", "config/etc/containerd/conf.d/secret.toml.json"):
+            mine = json.loads(files[name])
+            assert mine["stream_processors"]["mine"]["env"] == ["TOKEN=<redacted>"]
+            assert mine["proxy_plugins"]["mine"]["exports"]["from"] == "https://<redacted>@r.example/x"
         assert pod.id in files["system/mounts"]
         assert "taken out" in files["README"].lower()
         assert not any(name.startswith("logs/") for name in unpack_stdout("dump", "-o", "-", "--no-logs"))
@@ -196,6 +216,29 @@ def test_dump_has_everything_and_no_secret(node):
             node.start_sandboxer(*node.daemon_args)
     finally:
         (CONF / "secret.toml").unlink()
+
+
+def test_dump_leaves_out_what_it_cannot_redact(node):
+    broken = CONF / "broken.toml"
+    broken.write_text(f"version = 3\npassword = {SECRET}\n")
+    try:
+        ctl("dump", "-o", node.dir / "broken.tar")
+        files = unpack(node.dir / "broken.tar")
+        assert not any(name.startswith("config/") and "broken" in name for name in files)
+        assert "config/etc/containerd/conf.d/broken.toml.json: it is no TOML in line 2" in files["errors"]
+        assert all(SECRET not in text for name, text in files.items() if not name.startswith("logs/"))
+    finally:
+        broken.unlink()
+
+
+def test_dump_shows_no_names_that_a_pod_makes(node):
+    pod = node.pod()
+    container = pod.run("sleep", "1000")
+    container.exec("sh", "-c", 'touch "/dev/shm/$(printf "one-part\\n-rw------- root:root 1 other-part")"')
+    ctl("dump", "-o", node.dir / "tree.tar")
+    tree = unpack(node.dir / "tree.tar")["records/runc/tree.txt"]
+    assert f"/sandboxes/{pod.id}/sandbox.json" in tree and f"/sandboxes/{pod.id}/shm" in tree
+    assert "one-part" not in tree and "other-part" not in tree
 
 
 def unpack_stdout(*argv):
@@ -227,6 +270,51 @@ def expect_fault(says, does, code=2):
 def test_doctor_finds_nothing_on_a_node_in_order(node):
     result = ctl("doctor")
     assert "0 warnings, 0 errors" in result.stdout
+
+
+# Without arguments it waits to be found; with some, as doctor would give them, it leaves a mark.
+TRAP = """#include <fcntl.h>
+#include <unistd.h>
+int main(int argc, char **argv) { return argc == 1 ? pause() : creat("%s", 0600) < 0; }
+"""
+
+
+@contextlib.contextmanager
+def traps(node):
+    """Processes whose program is named containerd, and the mark of one that was run by somebody else."""
+    mark = node.dir / "mark"
+    root = pathlib.Path("/opt/e2e-trap")
+    root.mkdir()
+    open_to_all = pathlib.Path(node.dir) / "containerd"  # in /tmp
+    program = root / "containerd"
+    started = []
+    try:
+        run("cc", "-x", "c", "-", "-o", program, input=TRAP % mark)
+        shutil.copy(program, open_to_all)
+        started.append(subprocess.Popen([program], user=65534, group=65534))
+        started.append(subprocess.Popen(["unshare", "--mount", program]))
+        started.append(subprocess.Popen([open_to_all]))
+        until(lambda: all(os.path.basename(os.readlink(f"/proc/{p.pid}/exe")) == "containerd" for p in started), "they run")
+        yield [p.pid for p in started], mark
+    finally:
+        for p in started:
+            p.kill()
+            p.wait()
+        shutil.rmtree(root)
+
+
+def test_only_the_nodes_own_containerd_is_run(node):
+    node.stop_containerd()
+    try:
+        with traps(node) as (pids, mark):
+            found = [f["text"] for f in faults() if "is taken for" in f["text"]]
+            assert len(found) == 1 and any(f"process {pid} " in found[0] for pid in pids), found
+            node.start_containerd()
+            assert "0 warnings, 0 errors" in ctl("doctor").stdout
+            ctl("dump", "-o", node.dir / "traps.tar")
+            assert not mark.exists()
+    finally:
+        node.revive()
 
 
 BROKEN = {
@@ -293,6 +381,22 @@ def test_hostile_arguments(case):
     result = ctl(*argv, code=64)
     assert says in result.stderr and len(result.stderr) < 1200 and "\x1b" not in result.stderr
     assert result.stdout == ""
+
+
+COMPLETIONS = {
+    "bash-completion/completions/kuasar-ctl": "--{}",
+    "zsh/site-functions/_kuasar-ctl": ",--{}}}",
+    "fish/vendor_completions.d/kuasar-ctl.fish": "-l {} ",
+}
+
+
+@pytest.mark.parametrize("path", COMPLETIONS)
+def test_every_option_is_completed(path):
+    text = (pathlib.Path(shutil.which("kuasar-ctl")).parents[1] / "share" / path).read_text()
+    for command in re.findall(r"^  (\w+) ", ctl("--help").stdout, re.MULTILINE):
+        assert command in text
+        for option in re.findall(r"--([a-z-]+)", ctl(command, "--help").stdout.split("options:")[1]):
+            assert COMPLETIONS[path].format(option) in text, f"{command} --{option}"
 
 
 def test_what_is_not_there(node):
