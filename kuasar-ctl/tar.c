@@ -41,13 +41,15 @@ static void set_name(struct header *h, const char *name)
 // Could unpacking it write outside of the directory where that is done?
 static bool leads_out(const char *name)
 {
-    for (const char *part = name; part; part = strchr(part, '/')) {
-        part += *part == '/';
+    const char *part = name;
+    while (true) {
         size_t len = strcspn(part, "/");
         if (len == 2 && part[0] == '.' && part[1] == '.')
             return true;
+        if (!part[len])
+            return !*name || *name == '/';
+        part += len + 1;
     }
-    return !*name || *name == '/';
 }
 
 static void set_checksum(struct header *h)

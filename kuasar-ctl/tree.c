@@ -15,11 +15,24 @@ static int by_name(const FTSENT **a, const FTSENT **b)
 
 static char type_of(mode_t mode)
 {
-    static const char letters[] = {
-        [S_IFDIR >> 12] = 'd', [S_IFREG >> 12] = '-', [S_IFLNK >> 12] = 'l', [S_IFSOCK >> 12] = 's',
-        [S_IFIFO >> 12] = 'p', [S_IFCHR >> 12] = 'c', [S_IFBLK >> 12] = 'b'};
-    size_t type = (mode & S_IFMT) >> 12;
-    return type < sizeof letters && letters[type] ? letters[type] : '?';
+    switch (mode & S_IFMT) {
+    case S_IFDIR:
+        return 'd';
+    case S_IFREG:
+        return '-';
+    case S_IFLNK:
+        return 'l';
+    case S_IFSOCK:
+        return 's';
+    case S_IFIFO:
+        return 'p';
+    case S_IFCHR:
+        return 'c';
+    case S_IFBLK:
+        return 'b';
+    default:
+        return '?';
+    }
 }
 
 static int add_line(const FTSENT *e, struct buf *out)
