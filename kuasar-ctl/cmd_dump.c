@@ -287,6 +287,8 @@ static void add_toml_file(struct dump *d, const char *path)
     char name[TAR_NAME_MAX];
     _cleanup_(buf_free) struct buf text;
     int r = read_end(path, DOCUMENT_SIZE_MAX, &text);
+    if (r == 0 && text.len == DOCUMENT_SIZE_MAX)
+        r = -EFBIG; // its end alone may be out of the table that says what it is
     if (r == 0)
         r = path_format(name, sizeof name, "config%s.json", path);
     if (r < 0)

@@ -221,14 +221,18 @@ def test_dump_has_everything_and_no_secret(node):
 def test_dump_leaves_out_what_it_cannot_redact(node):
     broken = CONF / "broken.toml"
     broken.write_text(f"version = 3\npassword = {SECRET}\n")
+    large = CONF / "large.toml"  # of which the end does not say what it belongs to
+    large.write_text("version = 3\n[mine.auth]\n" + "#\n" * (1 << 20) + f'user = "{SECRET}"\n')
     try:
         ctl("dump", "-o", node.dir / "broken.tar")
         files = unpack(node.dir / "broken.tar")
         assert not any(name.startswith("config/") and "broken" in name for name in files)
         assert "config/etc/containerd/conf.d/broken.toml.json: it is no TOML in line 2" in files["errors"]
+        assert "/etc/containerd/conf.d/large.toml: File too large" in files["errors"]
         assert all(SECRET not in text for name, text in files.items() if not name.startswith("logs/"))
     finally:
         broken.unlink()
+        large.unlink()
 
 
 def test_dump_shows_no_names_that_a_pod_makes(node):
