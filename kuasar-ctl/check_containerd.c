@@ -10,9 +10,9 @@
 #include "base/ident.h"
 #include "ctl/doctor.h"
 #include "ctl/find_containerd.h"
+#include "ctl/program.h"
 
 #define CONFIG_DEFAULT "/etc/containerd/config.toml"
-#define PATH_DEFAULT   "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 // The first containerd whose Sandbox API ours is.
 #define MAJOR_WANTED 2
 #define MINOR_WANTED 1
@@ -210,10 +210,14 @@ void check_containerd(struct doctor *d)
 {
     struct containerd *c = &d->containerd;
     struct error why = {0};
-    snprintf(c->path, sizeof c->path, "%s", PATH_DEFAULT);
+    snprintf(c->path, sizeof c->path, "%s", PROGRAM_PATH);
     snprintf(c->config, sizeof c->config, "%s", CONFIG_DEFAULT);
     if (!find_containerd(d, c, &why))
         check_absent(d, &why);
+    else if (c->replaced) {
+        found(d, VERDICT_WARNING, "%s has been replaced since containerd was started", c->program);
+        remedy(d, "restart containerd; what follows is about the new program");
+    }
     if (d->ctl->options->containerd_config)
         snprintf(c->config, sizeof c->config, "%s", d->ctl->options->containerd_config);
     check_argument(d);

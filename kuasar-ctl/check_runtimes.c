@@ -7,8 +7,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "ctl/doctor.h"
-
-#define PATH_DEFAULT "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#include "ctl/program.h"
 
 // Cuts a text behind its first line.
 static char *first_line(char *text)
@@ -41,7 +40,7 @@ static bool check_runtime(struct doctor *d, const char *name)
     char program[PATH_MAX];
     struct error err = {0};
     const char *const arguments[] = {"--version", NULL};
-    if (!doctor_find_program(d, PATH_DEFAULT, name, program))
+    if (!doctor_find_program(d, PROGRAM_PATH, name, program))
         return false;
     _cleanup_free_ char *version = doctor_output(d, program, arguments, &err);
     if (!version) {
@@ -68,7 +67,7 @@ static void check_configured(struct doctor *d, const char *path)
         remedy(d, "correct it: the daemons of its kind do not start with it");
     } else {
         const char *runtime = document_get(&doc, "runtime");
-        if (runtime && !doctor_find_program(d, PATH_DEFAULT, runtime, program)) {
+        if (runtime && !doctor_find_program(d, PROGRAM_PATH, runtime, program)) {
             found(d, VERDICT_ERROR, "%s: runtime = \"%s\": there is no such program", path,
                   runtime);
             remedy(d, "install it, or name another");
@@ -86,7 +85,7 @@ void check_runtimes(struct doctor *d)
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         n += check_runtime(d, names[i]);
     if (!n) {
-        found(d, VERDICT_ERROR, "there is neither runc nor crun in " PATH_DEFAULT);
+        found(d, VERDICT_ERROR, "there is neither runc nor crun in " PROGRAM_PATH);
         remedy(d, "install one: apt install runc");
     }
     if (doctor_path(d, pattern, sizeof pattern, KUASAR_SYSCONFDIR "/*.toml") == 0 &&

@@ -16,6 +16,7 @@
 #include "ctl/json.h"
 #include "ctl/table.h"
 #include "ctl/text.h"
+#include "event/event.h"
 #include "rpc/ttrpc_client.h"
 
 // How long a daemon may keep a request that nothing happens for. It is asked again then: that is
@@ -58,7 +59,7 @@ static void lost(struct follower *f, const struct error *err)
         say(f, "no_answer", err->text);
     f->silent = true;
     fflush(f->ctl->out);
-    ev_timer_start(f->ctl->loop, &f->retry);
+    event_timer_arm(f->ctl->loop, &f->retry, RETRY_SECONDS);
 }
 
 static void print(struct follower *f, const Internal__EventsResponse *r)
@@ -145,7 +146,7 @@ static int begin(struct follower *f, struct ctl *ctl, const struct kind *kind, e
 {
     char socket[PATH_MAX];
     *f = (struct follower){.ctl = ctl, .kind = kind, .role = role, .begun = ctl->options->recent};
-    ev_timer_init(&f->retry, on_retry, RETRY_SECONDS, 0);
+    ev_timer_init(&f->retry, on_retry, 0, 0);
     if (role_socket(role, kind, socket, sizeof socket) == 0)
         f->client = ttrpc_client_new(ctl->loop, socket, NULL, NULL);
     if (!f->client)

@@ -28,6 +28,7 @@ struct finding {
 struct containerd {
     pid_t pid;              // 0: none runs
     char program[PATH_MAX]; // without the root; "": none was found
+    bool replaced;          // the file there is another than the one that runs
     char path[4096];        // its $PATH
     char config[PATH_MAX];  // its main file, without the root
     int major, minor;       // 0.0: unknown

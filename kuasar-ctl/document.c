@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/grow.h"
 #include "base/toml_reader.h"
 
 // Longest key that is looked up, and longest name of a table.
@@ -46,12 +47,10 @@ static int take(const struct toml_entry *entry, void *arg)
     struct document *d = arg;
     if (d->n == DOCUMENT_ENTRIES_MAX)
         return 1;
-    if ((d->n & (d->n - 1)) == 0) { // full: 0, 1, 2, 4, ...
-        struct document_entry *larger = realloc(d->list, (d->n ? d->n * 2 : 1) * sizeof *larger);
-        if (!larger)
-            return 1;
-        d->list = larger;
-    }
+    struct document_entry *list = grow_by_one(d->list, d->n, sizeof *list);
+    if (!list)
+        return 1;
+    d->list = list;
     struct document_entry *e = &d->list[d->n];
     *e = (struct document_entry){.key = strdup(entry->key),
                                  .value = value_of(entry),

@@ -12,6 +12,9 @@
 #include "base/file.h"
 #include "ctl/trust.h"
 
+// What the kernel puts behind the path of a program whose file has gone, as an upgrade does.
+#define DELETED " (deleted)"
+
 // Everything is read through a descriptor of /proc/PID: that is one process, also when its number
 // is given to another meanwhile.
 static int open_process(const struct doctor *d, pid_t pid)
@@ -110,6 +113,10 @@ static bool take_process(const struct doctor *d, pid_t pid, struct containerd *c
     _cleanup_close_ int proc = open_process(d, pid);
     if (proc < 0 || !read_link(proc, "exe", exe, sizeof exe))
         return false;
+    char *deleted = strstr(exe, DELETED);
+    bool replaced = deleted && !deleted[strlen(DELETED)];
+    if (replaced)
+        *deleted = '\0';
     const char *name = strrchr(exe, '/');
     if (!name || strcmp(name, "/containerd") != 0)
         return false;
@@ -119,6 +126,7 @@ static bool take_process(const struct doctor *d, pid_t pid, struct containerd *c
         return false;
     }
     c->pid = pid;
+    c->replaced = replaced;
     snprintf(c->program, sizeof c->program, "%s", exe);
     take_environment(proc, c);
     take_arguments(proc, c);

@@ -27,8 +27,7 @@ static void on_end(const struct command_result *result, void *arg)
 int program_run(const struct ctl *ctl, const char *const *argv, double timeout, struct program *ret,
                 struct error *err)
 {
-    static const char *const env[] = {
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", NULL};
+    static const char *const env[] = {"PATH=" PROGRAM_PATH, "LANG=C.UTF-8", NULL};
     struct running r = {.loop = ctl->loop, .ret = ret};
     const struct command_spec spec = {.argv = argv,
                                       .env = env,

@@ -7,6 +7,9 @@
 
 #include "ctl/ctl.h"
 
+// $PATH of what is run here, and of a service manager's services.
+#define PROGRAM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 struct program {
     uint32_t code;   // as a shell shows it
     bool timed_out;  // killed by us

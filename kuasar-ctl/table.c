@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/check.h"
+#include "base/grow.h"
 
 // Characters, not bytes.
 static size_t width(const char *text)
@@ -60,12 +61,10 @@ void table_add(struct table *t, const char *fmt, ...)
     vsnprintf(raw, sizeof raw, fmt, ap);
     va_end(ap);
     text_clean(clean, sizeof clean, raw);
-    if ((t->n & (t->n - 1)) == 0) { // full: 0, 1, 2, 4, ...
-        char **larger = realloc(t->cells, (t->n ? t->n * 2 : 1) * sizeof *larger);
-        if (!larger)
-            return;
-        t->cells = larger;
-    }
+    char **cells = grow_by_one(t->cells, t->n, sizeof *cells);
+    if (!cells)
+        return;
+    t->cells = cells;
     t->cells[t->n++] = strdup(*clean ? clean : "-");
 }
 

@@ -6,22 +6,16 @@
 
 #include "api/message.h"
 #include "base/cleanup.h"
+#include "base/grow.h"
 #include "ctl/client.h"
 #include "ctl/journal.h"
 
 // ---- memory -------------------------------------------------------------------------------------
 
-// Makes room for one more; sizes are 1, 2, 4, ... Returns the larger list, or NULL (the old one
-// stays).
-static void *room(void *list, size_t n, size_t size)
-{
-    return n & (n - 1) ? list : realloc(list, (n ? n * 2 : 1) * size);
-}
-
 // The view owns `msg` from now on, also on failure.
 static int keep(struct view *v, ProtobufCMessage *msg, struct error *err)
 {
-    ProtobufCMessage **list = room(v->messages, v->n_messages, sizeof(void *));
+    ProtobufCMessage **list = grow_by_one(v->messages, v->n_messages, sizeof(void *));
     if (!list) {
         api_message_free(msg);
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
@@ -34,7 +28,7 @@ static int keep(struct view *v, ProtobufCMessage *msg, struct error *err)
 static int add_item(struct view *v, const struct source *s, const Internal__Entry *entry,
                     struct error *err)
 {
-    struct item *list = room(v->items, v->n_items, sizeof *list);
+    struct item *list = grow_by_one(v->items, v->n_items, sizeof *list);
     if (!list)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
     v->items = list;
@@ -83,14 +77,15 @@ static int ask(struct view *v, struct source *s, const struct ctl *ctl, struct e
     if (role_socket(s->role, s->kind, socket, sizeof socket) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s: path too long", s->kind->dir);
     for (const char *after = ""; after;) {
-        if (ask_page(v, s, ctl, socket, &after, err) < 0) {
+        int r = ask_page(v, s, ctl, socket, &after, err);
+        if (r == 0 && v->n_items - before > VIEW_ENTRIES_MAX)
+            r = error_set(err, STATUS_INTERNAL, "%s: more than %d entries", socket,
+                          VIEW_ENTRIES_MAX);
+        if (r < 0) {
             v->n_items = before; // all from one hand
             s->daemon = NULL;
             return -1;
         }
-        if (v->n_items - before > VIEW_ENTRIES_MAX)
-            return error_set(err, STATUS_INTERNAL, "%s: more than %d entries", socket,
-                             VIEW_ENTRIES_MAX);
     }
     return 0;
 }
@@ -113,7 +108,7 @@ static void on_entry(Internal__Entry *entry, void *arg)
 static void on_broken(const char *path, const struct error *why, void *arg)
 {
     struct view *v = ((struct reading *)arg)->view;
-    struct broken *list = room(v->broken, v->n_broken, sizeof *list);
+    struct broken *list = grow_by_one(v->broken, v->n_broken, sizeof *list);
     if (!list)
         return;
     v->broken = list;

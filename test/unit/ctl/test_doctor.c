@@ -229,6 +229,12 @@ static void expect_refused(const char *says)
     cr_expect_not(trap_sprung(), "it was run");
 }
 
+Test(doctor, containerd_upgraded_under_way)
+{
+    put_our_process("42", "/opt/c/containerd (deleted)");
+    expect_fault(VERDICT_WARNING, "has been replaced since containerd was started", "restart");
+}
+
 Test(doctor, containerd_of_another_user)
 {
     const unsigned other = geteuid() + 1000;
