@@ -244,6 +244,16 @@ const char *oci_spec_cgroups_path(json_object *spec)
     return string_at(spec, "linux", "cgroupsPath");
 }
 
+int oci_spec_set_cgroups_path(json_object *spec, const char *path)
+{
+    json_object *lin = NULL, *value = json_object_new_string(path);
+    if (value && json_get_object(spec, "linux", &lin, NULL) == 0 && lin &&
+        json_object_object_add(lin, "cgroupsPath", value) == 0)
+        return 0;
+    json_object_put(value);
+    return -ENOMEM;
+}
+
 const char *oci_spec_root_path(json_object *spec)
 {
     return string_at(spec, "root", "path");

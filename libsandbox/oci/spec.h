@@ -27,6 +27,8 @@ const char *oci_spec_annotation(json_object *spec, const char *key);
 const char *oci_spec_sandbox_id(json_object *spec);     // io.kubernetes.cri.sandbox-id
 const char *oci_spec_container_name(json_object *spec); // io.kubernetes.cri.container-name
 const char *oci_spec_cgroups_path(json_object *spec);
+// Returns 0 or -ENOMEM.
+int oci_spec_set_cgroups_path(json_object *spec, const char *path);
 const char *oci_spec_root_path(json_object *spec);
 bool oci_spec_root_readonly(json_object *spec);
 // Does the container have a pid namespace of its own (an entry without a path)?

@@ -230,12 +230,19 @@ static int plan_pod(struct pod *pod, const char *dir, const struct sandbox_reque
     return 0;
 }
 
-// Cgroup of the pod's init, below the pod's (where kubelet looks for leftovers). NULL: it has none.
+// Cgroup of the pod's init, below the pod's (where kubelet looks for leftovers): beside those of
+// its containers and named like them, in a slice as systemd would ("cri-containerd:<id>",
+// containerd's getCgroupsPath). NULL: it has none.
 static char *init_cgroup(const struct sandbox_record *r)
 {
+    static const char slice[] = ".slice";
+    const char *parent = r->pod.cgroup_parent;
     char *path = NULL;
-    if (!r->pod.cgroup_parent || !r->pod.pid_ns ||
-        asprintf(&path, "%s/%s", r->pod.cgroup_parent, r->id) < 0)
+    if (!parent || !r->pod.pid_ns)
+        return NULL;
+    size_t len = strlen(parent), n = strlen(slice);
+    bool unit = len > n && strcmp(parent + len - n, slice) == 0;
+    if (asprintf(&path, unit ? "%s/cri-containerd-%s.scope" : "%s/%s", parent, r->id) < 0)
         return NULL;
     return path;
 }

@@ -95,13 +95,13 @@ static int find_sandbox(struct task *t, json_object *spec, struct error *err)
     return t->sandbox_id ? ident_check(t->sandbox_id, "sandbox id of the container", err) : 0;
 }
 
-static int join_pod(struct task *t, json_object *spec, struct error *err)
+// Loads the pod of the container and makes the spec a member of it.
+static int join_pod(const struct task *t, json_object *spec, struct pod *pod, struct error *err)
 {
     char dir[PATH_MAX];
-    struct pod pod = {0};
     if (path_format(dir, sizeof(dir), "%s/%s", t->server->sandboxes_dir, t->sandbox_id) < 0)
         return error_set(err, STATUS_INTERNAL, "sandbox %s: path too long", t->sandbox_id);
-    if (pod_load(&pod, dir, err) < 0) {
+    if (pod_load(pod, dir, err) < 0) {
         if (err->status == STATUS_NOT_FOUND)
             return error_set(err, STATUS_FAILED_PRECONDITION,
                              "sandbox %s is not there (no %s/" POD_FILE "): its pod was stopped or "
@@ -109,12 +109,10 @@ static int join_pod(struct task *t, json_object *spec, struct error *err)
                              t->sandbox_id, dir);
         return error_wrap(err, "sandbox %s", t->sandbox_id);
     }
-    int r = pod.id && strcmp(pod.id, t->sandbox_id) == 0
-                ? oci_spec_join_pod(spec, &pod, err)
-                : error_set(err, STATUS_FAILED_PRECONDITION,
-                            "sandbox %s: %s/" POD_FILE " is of another pod", t->sandbox_id, dir);
-    pod_done(&pod);
-    return r;
+    if (!pod->id || strcmp(pod->id, t->sandbox_id) != 0)
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "sandbox %s: %s/" POD_FILE " is of another pod", t->sandbox_id, dir);
+    return oci_spec_join_pod(spec, pod, err);
 }
 
 // Nothing depends on it: a name that is too long to be shown is as good as none.
@@ -148,15 +146,14 @@ static void read_console_size(struct task *t, json_object *spec)
 static int prepare(struct task *t, const Google__Any *options, struct error *err)
 {
     _cleanup_json_ json_object *spec = oci_spec_load(t->bundle, err);
-    if (!spec || find_sandbox(t, spec, err) < 0 || take_name(t, spec, err) < 0)
-        return -1;
-    if (t->server->ops->open(t, options, spec, err) < 0)
-        return -1;
-    if (t->sandbox_id && join_pod(t, spec, err) < 0)
+    _cleanup_(pod_done) struct pod pod = {0};
+    if (!spec || find_sandbox(t, spec, err) < 0 || take_name(t, spec, err) < 0 ||
+        (t->sandbox_id && join_pod(t, spec, &pod, err) < 0) ||
+        t->server->ops->open(t, options, t->sandbox_id ? &pod : NULL, spec, err) < 0)
         return -1;
     t->private_pid = oci_spec_private_pid(spec);
     read_console_size(t, spec);
-    return t->sandbox_id ? oci_spec_store(spec, t->bundle, err) : 0;
+    return oci_spec_store(spec, t->bundle, err);
 }
 
 // ---- the steps ------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ struct task_server {
     struct cgroup_host *cgroups;
     const struct task_ops *ops;
     struct rlimit files; // of runtimes and containers
+    bool systemd;        // it runs here, and makes cgroups for who asks
     char *dir, *sandboxes_dir, *runtime, *runtime_root, *shim, *program, *version;
     char *metrics_address;
     struct map *tasks; // "<namespace>/<id>" -> struct task

@@ -24,4 +24,17 @@ struct oci_task {
 int oci_options_read(struct task *t, const Google__Any *options, struct oci_runtime *ret,
                      struct error *err);
 
+// ---- which cgroup (oci_cgroup.c) ----------------------------------------------------------------
+
+// May the processes of this cgroup be killed with the container? Not if it is the machine's root,
+// or holds ourselves: a runtime that makes no cgroups leaves its containers in ours.
+bool oci_cgroup_is_containers(const struct cgroup_host *h, const char *path);
+// A unit in the spec ("slice:prefix:name") is left to a runtime that asks systemd for it; for any
+// other it becomes the path where systemd would put it, below the pod's cgroup. From there on
+// task->cgroup is what the spec says, for a container that never gets as far as a process that
+// could be asked. `pod` may be NULL. INVALID_ARGUMENT for a unit that is none. 0 or -1.
+int oci_cgroup_place(struct task *t, const struct pod *pod, json_object *spec, struct error *err);
+// Sets task->cgroup to the one that init is in.
+void oci_cgroup_find(struct task *t);
+
 #endif

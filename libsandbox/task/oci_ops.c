@@ -18,11 +18,9 @@
 #include "api/any.h"
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "base/ident.h"
 #include "base/log.h"
 #include "event/command.h"
 #include "linux/cgroup_limits.h"
-#include "oci/spec.h"
 #include "task/oci_internal.h"
 #include "task/stats.h"
 
@@ -220,6 +218,16 @@ static void on_oom(struct ev_loop *loop, ev_io *w, int revents)
     look_for_oom(e);
 }
 
+static void watch_oom(struct oci_task *e)
+{
+    struct task *t = e->task;
+    e->oom_fd = t->cgroup ? cgroup_oom_watch(t->server->cgroups, t->cgroup) : -1;
+    if (e->oom_fd < 0)
+        return;
+    ev_io_set(&e->oom, e->oom_fd, EV_READ);
+    ev_io_start(t->server->loop, &e->oom);
+}
+
 static void on_exit_seen(const struct exit_info *info, void *arg)
 {
     struct task_process *p = arg;
@@ -272,50 +280,6 @@ static int adopt_process(struct oci_run *run, struct error *err)
 
 // ---- create ---------------------------------------------------------------------------------
 
-// May the processes of this cgroup be killed with the container? Not if it is the machine's root,
-// or holds ourselves: a runtime that makes no cgroups leaves its containers in ours.
-static bool is_containers_cgroup(const struct cgroup_host *h, const char *path)
-{
-    _cleanup_free_ char *own = NULL;
-    size_t len = strlen(path);
-    while (len && path[len - 1] == '/')
-        len--;
-    if (!len || ident_path_check(path, "cgroup", NULL) < 0 ||
-        cgroup_of_process(h, getpid(), &own) < 0)
-        return false;
-    return strncmp(own, path, len) != 0 || (own[len] && own[len] != '/');
-}
-
-// What the spec says, for a container that never gets as far as a process that could be asked.
-// (Only the form of the cgroupfs driver: a path.)
-static int expect_cgroup(struct task *t, json_object *spec, struct error *err)
-{
-    const char *path = oci_spec_cgroups_path(spec);
-    if (!path || path[0] != '/' || engine_of(t)->rt.systemd_cgroup ||
-        !is_containers_cgroup(t->server->cgroups, path))
-        return 0;
-    t->cgroup = strdup(path);
-    return t->cgroup ? 0 : error_errno(err, ENOMEM, "container %s", t->id);
-}
-
-static void find_cgroup(struct task *t)
-{
-    struct oci_task *e = t->engine;
-    const struct cgroup_host *h = t->server->cgroups;
-    _cleanup_free_ char *found = NULL;
-    // A process that has just ended may already be shown in the root.
-    if (t->init.pid.start_time && cgroup_of_process(h, t->init.pid.pid, &found) == 0 &&
-        is_containers_cgroup(h, found)) {
-        free(t->cgroup);
-        t->cgroup = take_ptr(found);
-    }
-    e->oom_fd = t->cgroup ? cgroup_oom_watch(h, t->cgroup) : -1;
-    if (e->oom_fd < 0)
-        return;
-    ev_io_set(&e->oom, e->oom_fd, EV_READ);
-    ev_io_start(t->server->loop, &e->oom);
-}
-
 static void create_over(struct oci_run *run, const struct error *err)
 {
     struct task *t = run->task;
@@ -324,7 +288,8 @@ static void create_over(struct oci_run *run, const struct error *err)
         err = &mine;
     if (!err) {
         engine_of(t)->watched = true;
-        find_cgroup(t);
+        oci_cgroup_find(t);
+        watch_oom(engine_of(t));
     }
     run_end(run, err);
 }
@@ -604,13 +569,13 @@ static struct oci_task *engine_new(struct task *t)
     return e;
 }
 
-static int oci_open(struct task *t, const Google__Any *options, json_object *spec,
-                    struct error *err)
+static int oci_open(struct task *t, const Google__Any *options, const struct pod *pod,
+                    json_object *spec, struct error *err)
 {
     struct oci_task *e = engine_new(t);
     if (!e)
         return error_errno(err, ENOMEM, "container %s", t->id);
-    if (oci_options_read(t, options, &e->rt, err) < 0 || expect_cgroup(t, spec, err) < 0)
+    if (oci_options_read(t, options, &e->rt, err) < 0 || oci_cgroup_place(t, pod, spec, err) < 0)
         return -1;
     e->oom_kills = t->cgroup ? cgroup_oom_kills(t->server->cgroups, t->cgroup) : 0;
     return 0;
@@ -643,7 +608,7 @@ static int oci_adopt(struct task *t, json_object *described, struct error *err)
     if (!e->rt.binary || !e->rt.root)
         return error_errno(err, ENOMEM, "container %s", t->id);
     // We may have been started elsewhere than our predecessor.
-    if (t->cgroup && !is_containers_cgroup(t->server->cgroups, t->cgroup)) {
+    if (t->cgroup && !oci_cgroup_is_containers(t->server->cgroups, t->cgroup)) {
         log_error("container %s: cgroup %s of its record holds ourselves", t->id, t->cgroup);
         free(take_ptr(t->cgroup));
     }

@@ -115,6 +115,8 @@ static int from_runtime_options(struct task *t, const Google__Any *any, struct o
 static int add_defaults(struct task *t, struct oci_runtime *rt, const char *root, struct error *err)
 {
     const struct task_server *s = t->server;
+    // Runtimes refuse to start anything when they are to ask a systemd that is not there.
+    rt->systemd_cgroup = rt->systemd_cgroup && s->systemd;
     if (!rt->binary && !(rt->binary = strdup(s->runtime)))
         return error_errno(err, ENOMEM, "options");
     if (asprintf(&rt->root, "%s/%s", root ? root : s->runtime_root, t->ns) < 0) {

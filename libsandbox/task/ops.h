@@ -9,6 +9,7 @@
 #define TASK_OPS_H
 
 #include "api/google.pb-c.h"
+#include "oci/pod.h"
 #include "task/task.h"
 
 // Process ids of a task, with the exec that each belongs to (NULL: none known).
@@ -30,9 +31,11 @@ struct task_stats_done {
 struct task_ops {
     const char *name;
 
-    // Makes task->engine from containerd's options (NULL: none) and may change the bundle's spec
-    // (it is stored afterwards). Sets io_uid, io_gid. Touches nothing outside the process.
-    int (*open)(struct task *t, const Google__Any *options, json_object *spec, struct error *err);
+    // Makes task->engine from containerd's options (NULL: none) and may change the bundle's spec,
+    // which has joined the pod (NULL: none) already and is stored afterwards. Sets io_uid, io_gid.
+    // Touches nothing outside the process.
+    int (*open)(struct task *t, const Google__Any *options, const struct pod *pod,
+                json_object *spec, struct error *err);
     // What `adopt` needs, as a JSON object for the record; NULL without memory. Owned by the
     // caller.
     json_object *(*describe)(const struct task *t);

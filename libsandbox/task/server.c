@@ -120,6 +120,7 @@ struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
     s->metrics = http_server_new(loop, page, s);
     s->followed = inspect_events_new(loop);
     s->cgroups = cgroup_host_open();
+    s->systemd = access("/run/systemd/system", F_OK) == 0; // sd_booted(3)
     if (!s->tasks || !s->events || !s->metrics || !s->followed || !s->cgroups) {
         error_errno(err, s->cgroups ? ENOMEM : errno, "task server");
         return task_server_free(s);

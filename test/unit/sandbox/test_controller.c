@@ -271,31 +271,57 @@ Test(controller, create_takes_what_containerd_and_other_clients_send)
     rig_free(r);
 }
 
-Test(controller, plan_names_everything_that_must_be_undone)
+struct undo_wanted {
+    enum undo_kind kind;
+    const char *end;
+};
+
+// The undo list of a pod with a shared pid namespace and this parent, the newest step first.
+static void expect_plan(const char *parent, const struct undo_wanted *want, size_t n_want)
 {
     struct rig *r = controller_rig();
     struct request q;
     request_init(&q);
     q.namespaces.pid = CRI__NAMESPACE_MODE__POD;
-    q.linux_part.cgroup_parent = (char *)"/no-such-cgroup/of-a-pod";
+    q.linux_part.cgroup_parent = (char *)parent;
     create_as(r, &q, STATUS_OK);
     const struct undo *u = &rig_find(r, "pod")->record.undo;
-    // Newest first: processes, then mounts, then cgroups, the inner one first.
-    static const struct {
-        enum undo_kind kind;
-        const char *end;
-    } want[] = {
-        {UNDO_MEMBERS, "/ns/pid"}, {UNDO_MEMBERS, "/ns/uts"},      {UNDO_MEMBERS, "/ns/ipc"},
-        {UNDO_UNMOUNT, "/pod"},    {UNDO_CGROUP, "/of-a-pod/pod"}, {UNDO_CGROUP, "/of-a-pod"},
-    };
-    cr_assert_eq(u->n, ARRAY_SIZE(want));
+    cr_assert_eq(u->n, n_want);
     for (size_t i = 0; i < u->n; i++) {
         const struct undo_step *s = &u->steps[u->n - 1 - i];
         size_t n = strlen(s->path), k = strlen(want[i].end);
         cr_expect_eq(s->kind, want[i].kind, "step %zu", i);
-        cr_expect(n > k && strcmp(s->path + n - k, want[i].end) == 0, "step %zu: %s", i, s->path);
+        cr_expect(n >= k && strcmp(s->path + n - k, want[i].end) == 0, "step %zu: %s", i, s->path);
     }
     rig_free(r);
+}
+
+Test(controller, plan_names_everything_that_must_be_undone)
+{
+    // Processes, then mounts, then cgroups, the inner one first.
+    static const struct undo_wanted want[] = {
+        {UNDO_MEMBERS, "/ns/pid"},
+        {UNDO_MEMBERS, "/ns/uts"},
+        {UNDO_MEMBERS, "/ns/ipc"},
+        {UNDO_UNMOUNT, "/pod"},
+        {UNDO_CGROUP, "/no-such-cgroup/of-a-pod/pod"},
+        {UNDO_CGROUP, "/no-such-cgroup/of-a-pod"},
+    };
+    expect_plan("/no-such-cgroup/of-a-pod", want, ARRAY_SIZE(want));
+}
+
+Test(controller, the_plan_of_a_slice_names_paths)
+{
+    static const struct undo_wanted want[] = {
+        {UNDO_MEMBERS, "/ns/pid"},
+        {UNDO_MEMBERS, "/ns/uts"},
+        {UNDO_MEMBERS, "/ns/ipc"},
+        {UNDO_UNMOUNT, "/pod"},
+        {UNDO_CGROUP, "/absent.slice/absent-podx.slice/cri-containerd-pod.scope"},
+        {UNDO_CGROUP, "/absent.slice/absent-podx.slice"},
+    };
+    expect_plan("absent-podx.slice", want, ARRAY_SIZE(want));
+    expect_plan("/absent.slice/absent-podx.slice", want, ARRAY_SIZE(want));
 }
 
 Test(controller, labels_and_annotations_come_back)

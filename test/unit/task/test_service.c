@@ -28,8 +28,8 @@ static void done_fail(struct task_done done, enum status status)
     done.fn(done.arg, &err);
 }
 
-static int fake_open(struct task *t, const Google__Any *options, json_object *spec,
-                     struct error *err)
+static int fake_open(struct task *t, const Google__Any *options, const struct pod *pod,
+                     json_object *spec, struct error *err)
 {
     t->engine = &fake;
     return 0;
