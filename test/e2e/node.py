@@ -5,6 +5,7 @@ Everything here runs inside a disposable node (test/node), as root.
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import re
@@ -34,6 +35,12 @@ def until(condition, what, timeout=20.0, step=0.02):
             return value
         assert time.monotonic() < end, f"not within {timeout} s: {what}"
         time.sleep(step)
+
+
+def agree(told, real, what="the numbers agree", slack=64 << 10):
+    """Waits until two readings of a memory counter, one after the other, are about the same: the kernel charges and gives
+    back up to 64 pages per CPU at a time, whenever it likes."""
+    until(lambda: abs(told() - real()) <= slack, what)
 
 
 class Failed(Exception):
@@ -98,6 +105,9 @@ class Container:
         until(lambda: self.state() == "CONTAINER_EXITED", f"container {self.id} exits", timeout)
         return self.status()["exitCode"]
 
+    def cgroup(self):
+        return self.pod.cgroup() / self.id
+
     def logs(self):
         return crictl("logs", self.id).stdout
 
@@ -157,6 +167,10 @@ class Pod:
     def state(self):
         return self.status()["state"]
 
+    def cgroup(self):
+        """Where its config says that it is (by a path)."""
+        return Cgroup(self.config["linux"]["cgroup_parent"])
+
     def netns(self):
         return next(STATE.glob(f"sandboxes/{self.id}/ns/net"))
 
@@ -167,9 +181,7 @@ class Pod:
         Node.retry_unavailable(lambda: crictl("rmp", "-f", self.id, timeout=90))
         if self.handler != HANDLER:
             # A stock pod leaves its parent cgroup to the kubelet; here the test stands in for that.
-            for hierarchy in pathlib.Path("/sys/fs/cgroup").iterdir():
-                with contextlib.suppress(OSError):
-                    os.rmdir(str(hierarchy) + self.config["linux"]["cgroup_parent"])
+            Cgroup(self.config["linux"]["cgroup_parent"]).remove()
 
     def remove_if_there(self):
         with contextlib.suppress(Failed):
@@ -300,6 +312,127 @@ class Node:
 
     def close(self):
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+# ---- cgroups ------------------------------------------------------------------------------------
+
+CGROUP_ROOT = pathlib.Path("/sys/fs/cgroup")
+V2 = (CGROUP_ROOT / "cgroup.controllers").exists()
+
+
+class Cgroup:
+    """A cgroup of either version, by its path from the root. Numbers are bytes, microseconds and nanoseconds;
+    a limit that is not set is None."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __truediv__(self, name):
+        return Cgroup(f"{self.path}/{name}")
+
+    def dirs(self):
+        """Its directories: one on version 2, one in every hierarchy that has it on version 1."""
+        roots = [CGROUP_ROOT] if V2 else [p for p in CGROUP_ROOT.iterdir() if not p.is_symlink()]
+        return [d for root in roots if (d := pathlib.Path(f"{root}{self.path}")).is_dir()]
+
+    def exists(self):
+        return bool(self.dirs())
+
+    def make(self):
+        """As a kubelet does, limits enabled."""
+        names = self.path.strip("/").split("/")
+        for controller in [""] if V2 else ["memory", "cpu", "cpuacct", "pids"]:
+            at = CGROUP_ROOT / controller
+            for name in names:
+                if V2:
+                    (at / "cgroup.subtree_control").write_text("+memory +cpu +pids")
+                at = at / name
+                at.mkdir(exist_ok=True)
+        return self
+
+    def remove(self):
+        """If nothing is in it."""
+        for d in self.dirs():
+            with contextlib.suppress(OSError):
+                d.rmdir()
+
+    def file(self, controller, v1, v2=None):
+        return pathlib.Path(f"{CGROUP_ROOT}{'' if V2 else '/' + controller}{self.path}/{v2 or v1 if V2 else v1}")
+
+    def read(self, controller, v1, v2=None):
+        return self.file(controller, v1, v2).read_text()
+
+    def keyed(self, controller, v1, v2=None):
+        return {k: int(v) for k, v in (line.split() for line in self.read(controller, v1, v2).splitlines())}
+
+    def pids(self):
+        return [int(pid) for pid in self.read("memory", "cgroup.procs").split()]
+
+    # limits
+
+    def memory_limit(self):
+        text = self.read("memory", "memory.limit_in_bytes", "memory.max").strip()
+        return None if text == "max" or int(text) >= 1 << 60 else int(text)
+
+    def set_memory_limit(self, limit):
+        self.file("memory", "memory.limit_in_bytes", "memory.max").write_text(str(limit))
+
+    def cpu_quota(self):
+        """(quota, period)"""
+        if V2:
+            quota, period = self.read("cpu", "cpu.max").split()
+        else:
+            quota, period = self.read("cpu", "cpu.cfs_quota_us"), self.read("cpu", "cpu.cfs_period_us")
+        return None if quota.strip() in ("max", "-1") else int(quota), int(period)
+
+    def cpu_weight(self):
+        """Shares on version 1, weight on version 2."""
+        return int(self.read("cpu", "cpu.shares", "cpu.weight"))
+
+    def pids_limit(self):
+        text = self.read("pids", "pids.max").strip()
+        return None if text == "max" else int(text)
+
+    def limits(self):
+        quota, period = self.cpu_quota()
+        return {"memory": self.memory_limit(), "weight": self.cpu_weight(), "quota": quota, "period": period}
+
+    # what is used
+
+    def memory_usage(self):
+        return int(self.read("memory", "memory.usage_in_bytes", "memory.current"))
+
+    def memory_peak(self):
+        return int(self.read("memory", "memory.max_usage_in_bytes", "memory.peak"))
+
+    def inactive_file(self):
+        return self.keyed("memory", "memory.stat")["inactive_file" if V2 else "total_inactive_file"]
+
+    def rss(self):
+        return self.keyed("memory", "memory.stat")["anon" if V2 else "total_rss"]
+
+    def cpu_ns(self):
+        return self.keyed("cpu", "cpu.stat")["usage_usec"] * 1000 if V2 else int(self.read("cpuacct", "cpuacct.usage"))
+
+    def pids_current(self):
+        return int(self.read("pids", "pids.current"))
+
+    def oom_kills(self):
+        return self.keyed("memory", "memory.oom_control", "memory.events")["oom_kill"]
+
+
+def pod_weight(shares):
+    """What Cgroup.cpu_weight() tells of a pod with these shares (KEP-2254)."""
+    return 1 + (shares - 2) * 9999 // 262142 if V2 else shares
+
+
+def container_weights(shares):
+    """What it may tell of a container: runtimes changed from that formula to another one, which meets the defaults
+    of both versions (1024 is 100)."""
+    if not V2:
+        return {shares}
+    l = math.log2(shares)
+    return {pod_weight(shares), math.ceil(10 ** ((l * l + 125 * l) / 612 - 7 / 34))}
 
 
 # ---- looking at the machine ---------------------------------------------------------------------

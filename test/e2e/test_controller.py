@@ -1,7 +1,7 @@
 """Calls of the Sandbox Controller that CRI does not make (yet), and health, on a living pod."""
 
 import wire
-from node import until
+from node import V2, until
 
 
 def sandbox_id(pod):
@@ -20,12 +20,14 @@ def test_metrics_are_those_of_the_pods_cgroup(pod):
         metric = wire.parse(wire.parse(wire.controller("Metrics", sandbox_id(pod)))[1][0])
         assert metric[2] == [pod.id.encode()]
         data = wire.parse(metric[3][0])
+        if V2:
+            assert data[1] == [b"io.containerd.cgroups.v2.Metrics"]
+            return wire.parse(wire.parse(data[2][0])[2][0])[1][0] * 1000
         assert data[1] == [b"io.containerd.cgroups.v1.Metrics"]
         usage = wire.parse(wire.parse(data[2][0])[3][0])[1][0]
         return wire.parse(usage)[1][0]
 
-    with open(f"/sys/fs/cgroup/cpuacct{pod.config['linux']['cgroup_parent']}/cpuacct.usage") as f:
-        before = int(f.read())
+    before = pod.cgroup().cpu_ns()
     first = cpu()
     assert first >= before > 0, "nanoseconds, as the kernel counts them"
     until(lambda: cpu() > first, "it counts on")

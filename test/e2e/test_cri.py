@@ -7,7 +7,7 @@ import re
 import pytest
 
 import node as kuasar
-from node import STATE, Failed, crictl, crictl_json, exit_code, until
+from node import STATE, V2, Failed, crictl, crictl_json, exit_code, until
 
 LOOP = ["sh", "-c", "while :; do sleep 1; done"]
 
@@ -69,7 +69,8 @@ def test_stats_and_statsp(pod):
 
 def test_update_limits(pod):
     container = pod.run(*LOOP, linux={"resources": {"memory_limit_in_bytes": 64 << 20}})
-    read = lambda: int(container.exec("cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes").stdout)
+    file = "/sys/fs/cgroup/memory.max" if V2 else "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+    read = lambda: int(container.exec("cat", file).stdout)
     assert read() == 64 << 20
     crictl("update", "--memory", str(96 << 20), container.id)
     assert read() == 96 << 20
