@@ -125,15 +125,32 @@ static void plan_v1(struct plan *p, const struct cgroup_host *h, const char *pat
     add(p, "cpu", "cpu.cfs_quota_us", "%" PRId64, l->cpu_quota);
 }
 
+// What the memory limit is called towards who sets one of ours.
+#define LIMIT_FIELD "memory limit"
+
 // ---- doing ------------------------------------------------------------------------------------
+
+static int refuse_memory(const char *field, int64_t limit, const char *path, uint64_t used,
+                         struct error *err)
+{
+    return error_set(err, STATUS_FAILED_PRECONDITION,
+                     "%s: %" PRId64 " bytes are less than cgroup %s uses (%" PRIu64 ")", field,
+                     limit, path, used);
+}
+
+int cgroup_memory_check(const struct cgroup_host *h, const char *path, int64_t limit,
+                        const char *field, struct error *err)
+{
+    uint64_t used = limit > 0 ? cgroup_memory_in_use(h, path) : 0;
+    return limit <= 0 || used <= (uint64_t)limit ? 0 : refuse_memory(field, limit, path, used, err);
+}
 
 static int explain(const struct cgroup_host *h, const char *path, const struct step *s, int e,
                    struct error *err)
 {
     if (e == -EBUSY && strcmp(s->controller, "memory") == 0)
-        return error_set(err, STATUS_FAILED_PRECONDITION,
-                         "memory limit: %s bytes are less than cgroup %s uses (%" PRIu64 ")",
-                         s->value, path, cgroup_memory_in_use(h, path));
+        return refuse_memory(LIMIT_FIELD, strtoll(s->value, NULL, 10), path,
+                             cgroup_memory_in_use(h, path), err);
     if (e == -ENOENT)
         return error_set(err, STATUS_FAILED_PRECONDITION, "cgroup %s has no %s", path, s->file);
     if (e == -EINVAL && strcmp(s->controller, "cpu") == 0)
@@ -151,22 +168,11 @@ static int step_do(const struct cgroup_host *h, const char *path, struct step *s
     return e < 0 ? e : file_write(h, path, s->controller, s->file, s->value);
 }
 
-static int check_memory(const struct cgroup_host *h, const char *path, int64_t limit,
-                        struct error *err)
-{
-    uint64_t used = limit > 0 ? cgroup_memory_in_use(h, path) : 0;
-    if (limit <= 0 || used <= (uint64_t)limit)
-        return 0;
-    return error_set(err, STATUS_FAILED_PRECONDITION,
-                     "memory limit: %" PRId64 " bytes are less than cgroup %s uses (%" PRIu64 ")",
-                     limit, path, used);
-}
-
 int cgroup_limits_set(const struct cgroup_host *h, const char *path,
                       const struct cgroup_limits *limits, struct error *err)
 {
     struct plan plan = {.n = 0};
-    if (check_memory(h, path, limits->memory, err) < 0)
+    if (cgroup_memory_check(h, path, limits->memory, LIMIT_FIELD, err) < 0)
         return -1;
     if (cgroup_is_v2(h))
         plan_v2(&plan, limits);

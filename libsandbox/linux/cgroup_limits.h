@@ -31,6 +31,11 @@ int cgroup_limits_set(const struct cgroup_host *h, const char *path,
 // Bytes of memory in use that cannot be dropped: usage less the inactive page cache, as kubelet
 // reckons it. 0 if unknown or the cgroup is gone.
 uint64_t cgroup_memory_in_use(const struct cgroup_host *h, const char *path);
+// Is a limit (bytes; 0 or less: none) at least that? Returns 0, or -1 with FAILED_PRECONDITION that
+// begins with `field`: version 1 refuses such a limit after a while with words of its own, version
+// 2 kills.
+int cgroup_memory_check(const struct cgroup_host *h, const char *path, int64_t limit,
+                        const char *field, struct error *err);
 
 // cpu.weight (1..10000) for cpu.shares (2..262144): the linear map that kubelet uses for pods
 // (KEP-2254).

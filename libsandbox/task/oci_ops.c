@@ -507,9 +507,8 @@ static void oci_stats(struct task *t, struct task_stats_done done)
 
 // ---- update, pause, resume ------------------------------------------------------------------
 
-// Less memory than the container uses: version 1 refuses that after a while with words of its own,
-// version 2 kills. The resources were parsed before, so what is odd in them is the runtime's to
-// say.
+// Not less memory than the container uses. The resources were parsed before, so what is odd in them
+// is the runtime's to say.
 static int check_memory(const struct task *t, const void *resources, size_t len, struct error *err)
 {
     struct error ignored = {0};
@@ -517,14 +516,9 @@ static int check_memory(const struct task *t, const void *resources, size_t len,
     int64_t limit = 0;
     _cleanup_json_ json_object *o = json_parse(resources, len, "resources", &ignored);
     if (!o || json_get_object(o, "memory", &memory, &ignored) < 0 || !memory ||
-        json_get_int(memory, "limit", &limit, &ignored) < 0 || limit <= 0 || !t->cgroup)
+        json_get_int(memory, "limit", &limit, &ignored) < 0 || !t->cgroup)
         return 0;
-    uint64_t used = cgroup_memory_in_use(t->server->cgroups, t->cgroup);
-    if (used <= (uint64_t)limit)
-        return 0;
-    return error_set(err, STATUS_FAILED_PRECONDITION,
-                     "resources.memory.limit: %lld bytes are less than container %s uses (%llu)",
-                     (long long)limit, t->id, (unsigned long long)used);
+    return cgroup_memory_check(t->server->cgroups, t->cgroup, limit, "resources.memory.limit", err);
 }
 
 static void oci_update(struct task *t, const void *resources, size_t len, struct task_done done)

@@ -226,7 +226,8 @@ def test_without_a_parent_containers_have_cgroups_of_their_own(node):
 
 def test_frozen_and_forking_containers_end(node, form):
     pod = make_pod(node, form)
-    frozen, forking = pod.run(*LOOP), pod.run("sh", "-c", "trap '' TERM; while :; do sleep 100 & sleep 0.2; done")
+    frozen = pod.run(*LOOP)
+    pod.run("sh", "-c", "trap '' TERM; while :; do sleep 100 & sleep 0.2; done")
     kuasar.run("ctr", "--namespace", "k8s.io", "task", "pause", frozen.id)
     assert frozen.info()["pid"] in form.below(frozen.id).pids()
     pod.stop()

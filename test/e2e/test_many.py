@@ -1,7 +1,6 @@
 """Hundreds of pods at the same time on one small machine."""
 
 import concurrent.futures
-import contextlib
 import os
 import pathlib
 import sys
@@ -33,8 +32,5 @@ def test_hundreds_of_pods(node, tmp_path):
                 assert answer.exit_code == 0 and pod.container in answer.stdout.decode(), f"pod {pod.id}: {answer}"
         finally:
             list(pool.map(lambda pod: pod.end(), pods))
-    # The parent of the pods' cgroups is a kubelet's to remove.
-    for hierarchy in pathlib.Path("/sys/fs/cgroup").iterdir():
-        with contextlib.suppress(OSError):
-            os.rmdir(hierarchy / "bench")
+    kuasar.Cgroup("/bench").remove()  # the parent of the pods' cgroups is a kubelet's to remove
     kuasar.nothing_left(before, timeout=60)
