@@ -35,7 +35,7 @@ class Client:
             answer = getattr(pb, method.output_type.name)
             call = self.channel.unary_unary(f"/runtime.v1.RuntimeService/{method.name}", lambda m: m.SerializeToString(),
                                             answer.FromString)
-            setattr(self, method.name, lambda request, call=call: call(request, timeout=120))
+            setattr(self, method.name, lambda request, call=call: call(request, timeout=120, wait_for_ready=True))
 
 
 class Pod:
@@ -75,8 +75,9 @@ class Pod:
     def status(self, verbose=False):
         return self.client.ContainerStatus(pb.ContainerStatusRequest(container_id=self.container, verbose=verbose))
 
-    def exec(self, *command):
-        return self.client.ExecSync(pb.ExecSyncRequest(container_id=self.container, cmd=command, timeout=60))
+    def exec(self, *command, timeout=60):
+        """timeout: seconds until it is killed, at most 120."""
+        return self.client.ExecSync(pb.ExecSyncRequest(container_id=self.container, cmd=command, timeout=timeout))
 
     def stop_container(self):
         self.client.StopContainer(pb.StopContainerRequest(container_id=self.container, timeout=0))

@@ -126,21 +126,26 @@ def page(raw):
         yield f"![{text}]({name}.svg)\n"
 
 
-GROWING = ("start, ms", "exec, ms", "recovery of the sandboxer, ms", "memory of runc-sandboxer, KiB (Pss)", "memory of runc-task, KiB (Pss)",
-           "descriptors of runc-sandboxer", "descriptors of runc-task", "mounts")
+# What is counted, each with a table of what grows with it.
+GROWING = ("pods", "containers of a pod", "execs of a container", "events while containerd is away")
 
 
 def scale_page(raw):
-    """What grows with pods. The exponent is that of value ~ pods^e over the last steps, from 100 pods on: there the constant part no longer hides it."""
-    measures = raw["measures"]
-    steps = [n for n, _ in measures[GROWING[0]]["kuasar-runc"]]
-    yield "| running pods | " + " | ".join(map(str, steps)) + " | a pod more | exponent |"
-    yield "|---" * (len(steps) + 3) + "|"
-    for name in GROWING:
-        points = np.array(measures[name]["kuasar-runc"], float)
-        tail = points[points[:, 0] >= min(100, points[-2, 0])]
-        exponent = np.polyfit(np.log(tail[:, 0]), np.log(tail[:, 1]), 1)[0]
-        yield f"| {name} | " + " | ".join(f"{v:.4g}" for v in points[:, 1]) + f" | {slope(points):.3g} | {exponent:.2f} |"
+    """What grows. The exponent is that of value ~ n^e over the last steps, from 100 on: there the constant part hides less of it."""
+    for what in GROWING:
+        measures = {name.removeprefix(f"{what}: "): np.array(m["kuasar-runc"], float)
+                    for name, m in raw["measures"].items() if name.startswith(f"{what}: ")}
+        if not measures:
+            continue
+        steps = next(iter(measures.values()))[:, 0]
+        yield f"| {what} | " + " | ".join(f"{n:.0f}" for n in steps) + " | one more | exponent |"
+        yield "|---" * (len(steps) + 3) + "|"
+        for name, points in measures.items():
+            tail = points[points[:, 0] >= min(100, points[-2, 0])]
+            tail = tail[tail[:, 1] > 0]
+            exponent = np.polyfit(np.log(tail[:, 0]), np.log(tail[:, 1]), 1)[0] if len(tail) > 1 else float("nan")
+            yield f"| {name} | " + " | ".join(f"{v:.4g}" for v in points[:, 1]) + f" | {slope(points):.3g} | {exponent:.2f} |"
+        yield ""
 
 
 def save(figure, path):
@@ -186,7 +191,7 @@ def main():
                           ("pods started per second, 8 workers", plot_parallel)):
         if measure in raw["measures"]:
             plot(raw, out)
-    if GROWING[0] in raw["measures"]:
+    if any(name.startswith(f"{what}: ") for what in GROWING for name in raw["measures"]):
         (out / "scale.md").write_text("\n".join(scale_page(raw)) + "\n")
         print((out / "scale.md").read_text())
     print((out / "README.md").read_text())

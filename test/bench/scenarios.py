@@ -228,39 +228,138 @@ def recover(bench, into, rounds=5):
         into["killed sandboxer answers again, 200 pods"]["kuasar-runc"].append(ms_since(begin))
 
 
-def scale(bench, steps, n):
-    """What grows with running pods, ours alone: {quantity: [[pods, value], ...]}."""
+def medians(n, action):
+    """Median of n times, in milliseconds."""
+    times = []
+    for _ in range(n):
+        begin = time.perf_counter()
+        action()
+        times.append(ms_since(begin))
+    return statistics.median(times)
+
+
+def daemons():
+    return {name: machine.pids_of(name)[0] for name in ("runc-sandboxer", "runc-task")}
+
+
+def held(names=("runc-sandboxer", "runc-task")):
+    """Memory and descriptors of the daemons."""
+    pids = daemons()
+    return {**{f"memory of {name}, KiB (Pss)": machine.pss_kib(pids[name]) for name in names},
+            **{f"descriptors of {name}": len(os.listdir(f"/proc/{pids[name]}/fd")) for name in names}}
+
+
+def used():
+    """Processor time of the daemons so far, in nanoseconds; called so as a rate."""
+    return {f"processor time of {name} while pods do nothing, ms a second": machine.process_cpu_ns(pid) for name, pid in daemons().items()}
+
+
+def grow(what, steps, measure):
+    """{"what: quantity": {handler: [[step, value], ...]}} of ours alone; measure(step) makes it so many and returns the quantities."""
     into = results()
-    pods = []
     for step in steps:
-        pods += bench.fill("kuasar-runc", step - len(pods), 4)
+        for name, value in measure(step).items():
+            into[f"{what}: {name}"]["kuasar-runc"].append([step, value])
+    return into
+
+
+def scale(bench, steps, n):
+    """What grows with running pods."""
+    pods = []
+
+    def measure(step):
+        pods.extend(bench.fill("kuasar-runc", step - len(pods), 4))
         time.sleep(1)
-        for name, value in grown(bench, pods, n).items():
-            into[name]["kuasar-runc"].append([step, value])
+        one = results()
+        starts(bench, "kuasar-runc", n, one, "start")
+        answers = {"start, ms": statistics.median(one["start"]["kuasar-runc"]), "exec, ms": medians(n, lambda: pods[0].exec("true"))}
+
+        def restart():
+            bench.daemon.restart()
+            wait_healthy()
+        answers["recovery of the sandboxer, ms"] = medians(3, restart)
+        time.sleep(8)  # containerd asks the new sandboxer for the end of each pod within 7 s
+        before = used()
+        time.sleep(5)
+        answers |= {name: (after - before[name]) / 5e6 for name, after in used().items()}
+        return answers | held() | {"mounts": len(machine.read("/proc/self/mountinfo").splitlines())}
+    into = grow("pods", steps, measure)
     bench.clear(pods)
     return into
 
 
-def grown(bench, pods, n):
-    pids = {name: machine.pids_of(name)[0] for name in ("runc-sandboxer", "runc-task")}
-    one = results()
-    starts(bench, "kuasar-runc", n, one, "start")
-    for _ in range(n):
+def containers(bench, steps, n):
+    """What grows with the containers of one pod."""
+    pod = bench.running("kuasar-runc")
+
+    def measure(step):
+        while measure.running < step:
+            pod.create(*SLEEP).start()
+            measure.running += 1
+
+        def one_more():
+            pod.create(*SLEEP).start()
+            pod.stop_container()
+            pod.remove_container()
+        return {"create, start, stop, remove one more, ms": medians(n, one_more)} | held(("runc-task",))
+    measure.running = 1
+    into = grow("containers of a pod", steps, measure)
+    bench.clear([pod])
+    return into
+
+
+def parked_execs(bench, steps, n):
+    """What grows with execs that run at the same time in one container."""
+    pod = bench.running("kuasar-runc")
+    with concurrent.futures.ThreadPoolExecutor(max(steps)) as pool:
+        def measure(step):
+            for _ in range(step - measure.running):
+                pool.submit(pod.exec, "sleep", "3600", timeout=110)
+            measure.running = step
+            while sum(machine.read(f"/proc/{pid}/cmdline") == "sleep\0" "3600\0" for pid in machine.pids()) < step:
+                time.sleep(0.1)
+            return {"one more exec, ms": medians(n, lambda: pod.exec("true"))} | held(("runc-task",))
+        measure.running = 0
+        into = grow("execs of a container", steps, measure)
+        pod.stop_container()  # ends them
+    bench.clear([pod])
+    return into
+
+
+def away(bench, steps):
+    """What grows with events that wait for containerd: it is killed, then so many containers end."""
+    def measure(step):
+        pods = bench.fill("kuasar-runc", step, 4)
+        before = machine.pss_kib(daemons()["runc-task"])
+        subprocess.run(["stop-containerd", "KILL"], check=True)
+        for pid in machine.pids():
+            if machine.read(f"/proc/{pid}/cmdline") == "\0".join(SLEEP) + "\0":
+                os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: task_metric("kuasar_events_queued") >= step)
+        waiting = {"bytes that wait": task_metric("kuasar_events_queued_bytes"),
+                   "memory of runc-task, KiB more (Pss)": max(1, machine.pss_kib(daemons()["runc-task"]) - before)}
+        subprocess.run(["start-containerd"], check=True)
         begin = time.perf_counter()
-        pods[0].exec("true")
-        one["exec"][""].append(ms_since(begin))
-    for _ in range(3):
-        begin = time.perf_counter()
-        bench.daemon.restart()
-        wait_healthy()
-        one["recovery"][""].append(ms_since(begin))
-    pids["runc-sandboxer"] = bench.daemon.process.pid
-    time.sleep(8)  # containerd asks the new sandboxer for the end of each pod within 7 s
-    return {"start, ms": statistics.median(one["start"]["kuasar-runc"]), "exec, ms": statistics.median(one["exec"][""]),
-            "recovery of the sandboxer, ms": statistics.median(one["recovery"][""]),
-            **{f"memory of {name}, KiB (Pss)": machine.pss_kib(pid) for name, pid in pids.items()},
-            **{f"descriptors of {name}": len(os.listdir(f"/proc/{pid}/fd")) for name, pid in pids.items()},
-            "mounts": len(machine.read("/proc/self/mountinfo").splitlines())}
+        wait_for(lambda: task_metric("kuasar_events_queued") == 0)
+        waiting["sent after containerd's start, ms"] = ms_since(begin)
+        bench.clear(pods)
+        return waiting
+    return grow("events while containerd is away", steps, measure)
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise RuntimeError("it does not happen")
+        time.sleep(0.005)
+
+
+def task_metric(name):
+    """A gauge of the task server's without labels."""
+    page = subprocess.run(["curl", "-sS", "--unix-socket", "/run/kuasar-runc/task-metrics.sock", "http://localhost/metrics"],
+                          capture_output=True, text=True, check=True).stdout
+    return next(float(line.split()[1]) for line in page.splitlines() if line.startswith(name + " "))
 
 
 def wait_healthy():

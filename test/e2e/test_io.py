@@ -34,15 +34,15 @@ def test_64_mib_through_exec_stdin_and_back(pod):
 
 
 def test_64_mib_through_logs(pod):
-    # Random bytes as text: a log is lines.
-    container = pod.run("sh", "-c", "dd if=/dev/urandom bs=1M count=48 2>/dev/null | base64 | tee /data | cat; sha256sum < /data > /sum; echo END; sleep 600")
-    until(lambda: container.log.exists() and b"END" in tail_bytes(container.log), "all is written", 180, 0.2)
+    # Random bytes as text: a log is lines. The end is marked by what is not in base64.
+    container = pod.run("sh", "-c", "dd if=/dev/urandom bs=1M count=48 2>/dev/null | base64 | tee /data | cat; sha256sum < /data > /sum; echo -END-; sleep 600")
+    until(lambda: container.log.exists() and b"-END-" in tail_bytes(container.log), "all is written", 180, 0.2)
     want = container.exec("cat", "/sum").stdout.split()[0]
     digest, total = hashlib.sha256(), 0
     with open(container.log, "rb") as log:
         for line in log:
             text = line.split(b" ", 3)
-            if text[3].strip() == b"END":
+            if text[3].strip() == b"-END-":
                 break
             part = text[3][:-1] + (b"\n" if text[2] == b"F" else b"")
             digest.update(part)
