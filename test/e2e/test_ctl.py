@@ -275,12 +275,16 @@ def expect_fault(says, does, code=2):
     assert all(f["remedy"] for f in found), found
 
 
-def test_doctor_finds_nothing_on_a_node_in_order(node):
-    # The second kernel has no controller of CPU sets.
+def expect_order():
+    """Nothing is found but what the second kernel lacks, the controller of CPU sets."""
     lacking = V2 and "cpuset" not in (kuasar.CGROUP_ROOT / "cgroup.controllers").read_text()
     found = faults(1 if lacking else 0)
     assert [f["text"] for f in found if "cpuset" not in f["text"]] == []
     assert len(found) == (1 if lacking else 0)
+
+
+def test_doctor_finds_nothing_on_a_node_in_order(node):
+    expect_order()
 
 
 # Without arguments it waits to be found; with some, as doctor would give them, it leaves a mark.
@@ -321,7 +325,7 @@ def test_only_the_nodes_own_containerd_is_run(node):
             found = [f["text"] for f in faults() if "is taken for" in f["text"]]
             assert len(found) == 1 and any(f"process {pid} " in found[0] for pid in pids), found
             node.start_containerd()
-            assert "0 warnings, 0 errors" in ctl("doctor").stdout
+            expect_order()
             ctl("dump", "-o", node.dir / "traps.tar")
             assert not mark.exists()
     finally:
