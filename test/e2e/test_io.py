@@ -1,5 +1,6 @@
 """Bytes in and out, by FIFOs and by streaming addresses: nothing lost, nothing invented, terminals behave."""
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -103,6 +104,15 @@ class Terminal:
                 except OSError:
                     assert re.search(pattern, self.text), f"ended without {pattern!r}: {self.text!r}"
 
+    def expect_size(self, rows, columns):
+        """Asks for the size until it is this: it comes by a call of its own, which may be later than what is typed."""
+        for _ in range(30):
+            self.send("stty size\n")
+            with contextlib.suppress(AssertionError):
+                self.expect(rf"{rows} {columns}\r", 0.5)
+                return
+        raise AssertionError(f"not {rows} {columns}: {self.text!r}")
+
     def close(self):
         self.process.kill()
         code = self.process.wait()
@@ -114,14 +124,12 @@ def test_exec_with_a_terminal(pod):
     container = pod.run(*LOOP)
     t = Terminal("exec", "-it", container.id, "sh")
     try:
-        t.send("tty; stty size\n")
+        t.send("tty\n")
         t.expect(r"/dev/pts/\d+")
-        t.expect(r"40 100")
+        t.expect_size(40, 100)
         t.resize(50, 120)
         os.kill(t.process.pid, signal.SIGWINCH)
-        time.sleep(0.5)
-        t.send("stty size\n")
-        t.expect(r"50 120")
+        t.expect_size(50, 120)
         t.send("exit 9\n")
         until(lambda: t.process.poll() is not None, "exec ends with its shell")
         assert t.process.returncode != 0
