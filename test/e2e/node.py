@@ -261,6 +261,24 @@ class Node:
     def stop_containerd(self, how="TERM"):
         run("stop-containerd", how, timeout=60)
 
+    @contextlib.contextmanager
+    def handler(self, name, options):
+        """A handler of ours with these lines in its table of runc's options; containerd is restarted for it."""
+        drop_in = pathlib.Path(f"/etc/containerd/conf.d/{name}.toml")
+        drop_in.parent.mkdir(parents=True, exist_ok=True)
+        table = f"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{name}"
+        drop_in.write_text(f"version = 3\n{table}]\n  runtime_type = \"io.containerd.kuasar-runc.v1\"\n  sandboxer = \"runc\"\n"
+                           f"{table}.options]\n{options}\n")
+        self.stop_containerd()
+        self.start_containerd()
+        try:
+            yield name
+        finally:
+            self.remove_pods()
+            drop_in.unlink()
+            self.stop_containerd()
+            self.start_containerd()
+
     def revive(self):
         """Starts what a failed test has left ended, for the tests after it."""
         if not listening(CONTAINERD_SOCKET):

@@ -272,29 +272,10 @@ def test_crun(node, form):
         node.restart_daemons()
 
 
-@contextlib.contextmanager
-def handler(node, options):
-    """A handler of ours with these runtime options of runc's."""
-    drop_in = pathlib.Path("/etc/containerd/conf.d/kuasar-systemd.toml")
-    drop_in.parent.mkdir(parents=True, exist_ok=True)
-    table = "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kuasar-systemd"
-    drop_in.write_text(f"version = 3\n{table}]\n  runtime_type = \"io.containerd.kuasar-runc.v1\"\n  sandboxer = \"runc\"\n"
-                       f"{table}.options]\n{options}\n")
-    node.stop_containerd()
-    node.start_containerd()
-    try:
-        yield "kuasar-systemd"
-    finally:
-        node.remove_pods()
-        drop_in.unlink()
-        node.stop_containerd()
-        node.start_containerd()
-
-
 @needs_2_3
 def test_runcs_option_of_systemd_does_no_harm_without_systemd(node, form):
     """A node whose containerd was set up for systemd's driver, and that has none."""
-    with handler(node, "SystemdCgroup = true") as name:
+    with node.handler("kuasar-systemd", "SystemdCgroup = true") as name:
         pod = node.pod(handler=name, linux={"cgroup_parent": form.parent})
         container = pod.run(*LOOP)
         assert container.pid() in form.below(container.id).pids()
@@ -316,7 +297,7 @@ def test_with_systemd_the_runtime_asks_it_if_it_is_told_to(node, form, driver):
     sign.mkdir(parents=True)
     try:
         node.restart_daemons()
-        with handler(node, f"SystemdCgroup = {str(driver).lower()}\nBinaryName = \"{runtime}\"") as name:
+        with node.handler("kuasar-systemd", f"SystemdCgroup = {str(driver).lower()}\nBinaryName = \"{runtime}\"") as name:
             pod = node.pod(handler=name, linux={"cgroup_parent": form.parent})
             container = pod.create(*LOOP)
             with pytest.raises(Failed, match="exit status 33"):

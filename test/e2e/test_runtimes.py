@@ -39,18 +39,6 @@ def test_crun_by_our_configuration(node):
 
 @pytest.mark.skipif(kuasar.CONTAINERD.startswith("2.1"), reason="containerd 2.1 refuses an options table of a foreign runtime type")
 def test_crun_by_containerds_options(node):
-    drop_in = pathlib.Path("/etc/containerd/conf.d/kuasar-crun.toml")
-    drop_in.parent.mkdir(parents=True, exist_ok=True)
-    table = "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kuasar-crun"
-    drop_in.write_text(f"version = 3\n{table}]\n  runtime_type = \"io.containerd.kuasar-runc.v1\"\n  sandboxer = \"runc\"\n"
-                       f"{table}.options]\n  BinaryName = \"/usr/bin/crun\"\n")
-    node.stop_containerd()
-    node.start_containerd()
-    try:
-        use(node.pod(handler="kuasar-crun").run(*LOOP), "crun")
+    with node.handler("kuasar-crun", '  BinaryName = "/usr/bin/crun"') as handler:
+        use(node.pod(handler=handler).run(*LOOP), "crun")
         use(node.pod().run(*LOOP), "runc")
-    finally:
-        node.remove_pods()
-        drop_in.unlink()
-        node.stop_containerd()
-        node.start_containerd()
