@@ -34,9 +34,7 @@ test: deps
 
 # The fast part: unit and protocol tests, about two minutes from nothing on two cores.
 check: deps
-	cmake --preset dev >/dev/null
-	cmake --build build/dev -j $(JOBS)
-	ctest --preset dev
+	@test/run unit
 
 # Side by side with containerd's own shim, in one run; writes docs/benchmarks.
 bench:
