@@ -26,8 +26,10 @@ struct task_stdio {
     struct stream_out *out[2]; // stdout and stderr
     bool started;              // the process has its ends
     bool exited;
-    bool orphaned;     // drains by itself
-    ev_timer handover; // runs while an exit is held back
+    bool orphaned;          // drains by itself
+    ev_timer admission;     // runs after the exit: blocked readers are let through
+    double admission_delay; // seconds, the next time
+    ev_timer handover;      // runs while an exit is held back
     void (*handed)(void *arg);
     void *handed_arg;
     uint16_t columns, rows;
@@ -110,6 +112,27 @@ static int open_fifo(struct task_stdio *io, int n, const char *url, struct error
     }
     int r = reader < 0 ? reader : writer < 0 ? writer : 0;
     return r < 0 ? error_errno(err, r, "%s %s", fields[n], url) : 0;
+}
+
+// Lets readers through that are blocked in open(2): they find what the FIFO holds, then its end.
+static void admit_readers(struct task_stdio *io)
+{
+    for (int n = 0; n < 2; n++) {
+        int writer = io->keep[n] < 0 ? -1 : reopen(io->keep[n], O_WRONLY);
+        if (writer >= 0)
+            close(writer);
+    }
+}
+
+// Who blocks in open(2) cannot be seen, so it is done again and again, more and more seldom.
+static void on_admission(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    struct task_stdio *io = container_of(w, struct task_stdio, admission);
+    admit_readers(io);
+    if (io->admission_delay > STDIO_ADMISSION_SECONDS_MAX)
+        return;
+    event_timer_arm(loop, w, io->admission_delay);
+    io->admission_delay *= 2;
 }
 
 // ---- log files ------------------------------------------------------------------------------
@@ -307,8 +330,10 @@ struct task_stdio *task_stdio_open(struct stdio_host *h, const struct stdio_spec
                               .given = {-1, -1, -1},
                               .keep = {-1, -1},
                               .hold_in = -1,
+                              .admission_delay = STDIO_ADMISSION_SECONDS,
                               .columns = spec->columns,
                               .rows = spec->rows};
+    ev_timer_init(&io->admission, on_admission, 0, 0);
     ev_timer_init(&io->handover, on_handover, 0, 0);
     for (int n = 0; n < 3; n++) {
         if (open_stream(io, spec, n, err) < 0)
@@ -374,6 +399,8 @@ static void process_ended(struct task_stdio *io)
         if (io->out[n])
             stream_out_exited(io->out[n]);
     }
+    if (io->keep[0] >= 0 || io->keep[1] >= 0)
+        on_admission(io->host->loop, &io->admission, 0);
     if (io->started && !all_handed(io))
         event_timer_arm(io->host->loop, &io->handover, STDIO_HANDOVER_SECONDS);
 }
@@ -392,22 +419,12 @@ bool task_stdio_exited(struct task_stdio *io, void (*handed)(void *arg), void *a
 
 // ---- the end --------------------------------------------------------------------------------
 
-// Lets a reader through that is blocked in open(2): it finds what the FIFO holds, then its end.
-static void release_reader(int *keep)
-{
-    if (*keep < 0)
-        return;
-    int writer = reopen(*keep, O_WRONLY);
-    if (writer >= 0)
-        close(writer);
-    close_fd(keep);
-}
-
 struct task_stdio *task_stdio_free(struct task_stdio *io)
 {
     if (!io)
         return NULL;
     ev_timer_stop(io->host->loop, &io->handover);
+    ev_timer_stop(io->host->loop, &io->admission);
     if (io->console && !io->orphaned && console_draining(io->console)) {
         io->orphaned = true;
         LIST_INSERT_HEAD(&io->host->orphans, io, link);
@@ -418,8 +435,9 @@ struct task_stdio *task_stdio_free(struct task_stdio *io)
     console_free(io->console);
     for (int n = 0; n < 3; n++)
         close_fd(&io->given[n]);
+    admit_readers(io);
     for (int n = 0; n < 2; n++)
-        release_reader(&io->keep[n]);
+        close_fd(&io->keep[n]);
     for (int n = 0; n < 2; n++)
         stream_out_free(io->out[n]);
     stream_in_free(io->in);

@@ -4,9 +4,11 @@
 // comes late finds everything, which streams cannot promise: hence they are the default.) We keep
 //   - a read handle on stdout and stderr until the process is deleted: the process gets no EPIPE
 //     while containerd is away, and the bytes in the FIFO stay for a reader that comes late. A read
-//     handle does not keep a reader from seeing the end of file. When it is given up, the FIFO is
-//     opened for writing and closed once, so that a reader that is blocked in open(2) gets through
-//     and finds the bytes and the end;
+//     handle does not keep a reader from seeing the end of file. A reader that opens only after the
+//     last writer has gone would block in open(2), and containerd's ExecSync, which opens on a
+//     thread of its own and deletes the process only after it has read the end, for ever: so from
+//     the exit to the deletion the FIFO is opened for writing and closed again now and then, by
+//     which such a reader gets through and finds the bytes and the end;
 //   - a write handle on stdin until CloseIO or the end of the process: containerd may come and go
 //     without the process seeing an end of file.
 //
@@ -37,6 +39,10 @@
 // How long an exit may be held back until the output has been read from the streams. Less than
 // TASK_KILL_SECONDS, or a pod could not be stopped while a reader stalls.
 #define STDIO_HANDOVER_SECONDS 5.0
+// After an exit, blocked readers are let through at once and after this time, then after twice the
+// time before, up to the maximum.
+#define STDIO_ADMISSION_SECONDS     0.01
+#define STDIO_ADMISSION_SECONDS_MAX 20.0
 
 struct task_stdio;
 struct streams;

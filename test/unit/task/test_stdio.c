@@ -106,6 +106,31 @@ Test(stdio, a_reader_that_blocks_in_open_is_let_through)
     place_done(&p);
 }
 
+// What containerd does in ExecSync: it deletes the process only after it has read everything.
+Test(stdio, a_reader_that_opens_after_the_exit_gets_through_before_the_process_is_deleted)
+{
+    struct place p;
+    int fds[3];
+    pthread_t thread;
+    void *got = NULL;
+    place_init(&p);
+    struct task_stdio *io = open_all(&p, fds);
+    cr_expect(write(fds[1], "bytes", 5) == 5);
+    close_all(fds);
+    cr_expect(task_stdio_exited(io, NULL, NULL), "by FIFO nothing is held back");
+    cr_assert(pthread_create(&thread, NULL, blocking_reader, p.path[1]) == 0);
+    usleep(50000);
+    for (int i = 0; i < 500 && pthread_tryjoin_np(thread, &got) != 0; i++) {
+        ev_run(p.loop, EVRUN_NOWAIT);
+        usleep(10000);
+    }
+    cr_expect(got && strcmp(got, "bytes") == 0, "got '%s'", got ? (char *)got : "nothing");
+    task_stdio_free(io);
+    if (!got)
+        pthread_join(thread, &got);
+    place_done(&p);
+}
+
 Test(stdio, stdin_ends_only_when_we_say_so)
 {
     struct place p;
