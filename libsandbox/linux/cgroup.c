@@ -211,6 +211,19 @@ int cgroup_attach(const struct cgroup_host *h, const char *path, pid_t pid)
     return any ? 0 : -ENOENT;
 }
 
+int cgroup_expect_move(const struct cgroup_host *h)
+{
+    _cleanup_free_ char *path = NULL;
+    int r = cgroup_of_process(h, getpid(), &path);
+    if (r < 0)
+        return r;
+    const struct cgroup_hierarchy *memory = cgroup_hierarchy_find(h, "memory");
+    if (strcmp(path, "/") == 0) // which cgroup_open does not take
+        return file_write_value_at(memory->fd, "cgroup.procs", "0");
+    _cleanup_close_ int fd = cgroup_open(memory, path);
+    return fd < 0 ? fd : file_write_value_at(fd, "cgroup.procs", "0");
+}
+
 bool cgroup_exists(const struct cgroup_host *h, const char *path)
 {
     for (size_t i = 0; i < h->n; i++) {

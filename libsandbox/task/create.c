@@ -351,6 +351,7 @@ static struct task *create_task(struct task_server *s, const char *ns,
         return task_unref(t);
     }
     task_timing_begin(t, TASK_TIMING_CREATE);
+    task_expect_move(s);
     t->init.terminal = req->terminal;
     t->mounts = req->rootfs;
     t->n_mounts = req->n_rootfs;

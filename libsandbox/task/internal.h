@@ -29,6 +29,7 @@ struct task_server {
     struct map *tasks; // "<namespace>/<id>" -> struct task
     struct task_events *events;
     struct stdio_host stdio;
+    struct job *move; // task_expect_move
     struct task_recovery *recovery;
     struct ttrpc_server *rpc;
     struct http_server *metrics;
@@ -92,6 +93,10 @@ void task_exec_remove(struct task_process *p);
 // Kills init (and all its container) and calls done when it is STOPPED: at once if it is, or with
 // DEADLINE_EXCEEDED after `seconds`. One at a time per task.
 void task_await_stop(struct task *t, double seconds, struct task_done done);
+
+// A process will soon be moved into a cgroup: what the kernel waits for then is waited for beside
+// what comes first (cgroup_expect_move). Costs a fork.
+void task_expect_move(struct task_server *s);
 
 // ---- operations (queue.c) -----------------------------------------------------------------------
 

@@ -6,23 +6,41 @@
 #include "oci/runtime.h"
 #include "task/internal.h"
 
+// Longest that a command of the runtime may take (hooks included), or a start without one.
+#define OCI_COMMAND_SECONDS 120.0
+
+struct oci_start;
+
 // task->engine
 struct oci_task {
     struct task *task;
     struct oci_runtime rt;
     int oom_fd; // cgroup_oom_watch; -1: none
     ev_io oom;
-    uint64_t oom_kills;  // reported so far
-    bool watched;        // init's exit will be reported
-    struct oci_run *run; // command for init (create, start, ...) that runs
-    Google__Any last;    // stats of a container that has ended, whose cgroup is being removed
-    bool ended;          // `last` is filled
+    uint64_t oom_kills;         // reported so far
+    bool watched;               // init's exit will be reported
+    struct oci_run *run;        // command for init (create, start, ...) that runs
+    struct oci_start *starting; // a start that needs no command
+    Google__Any last; // stats of a container that has ended, whose cgroup is being removed
+    bool ended;       // `last` is filled
 };
 
 // Reads containerd's options (any of its types, or NULL) and the server's defaults. Fills *ret, and
 // the task's io_uid, io_gid. 0 or -1; *ret is empty on failure.
 int oci_options_read(struct task *t, const Google__Any *options, struct oci_runtime *ret,
                      struct error *err);
+
+// ---- start (oci_start.c) ------------------------------------------------------------------------
+
+// Lets the container's first process execute its program. False: the runtime is not runc, or the
+// container not in a state for it; nothing has been done, and the runtime is to be asked. On true
+// done comes, never from inside: FAILED_PRECONDITION if the process ends before it goes on,
+// DEADLINE_EXCEEDED after OCI_COMMAND_SECONDS, CANCELLED.
+bool oci_start_direct(struct task *t, struct task_done done);
+// The process has ended: done comes from inside.
+void oci_start_exited(struct oci_start *s);
+// Gives it up: done comes from inside.
+void oci_start_cancel(struct oci_start *s);
 
 // ---- which cgroup (oci_cgroup.c) ----------------------------------------------------------------
 

@@ -5,8 +5,8 @@
 // we read its pid from the pid file it may already have ended; the reaper keeps exits for us
 // meanwhile (reaper_hold).
 //
-// What the runtime is not asked for: signals (pidfd, cgroup), pids and numbers (cgroup), out of
-// memory (cgroup). These work while the runtime hangs.
+// What the runtime is not asked for: runc's start (oci_start.c), signals (pidfd, cgroup), pids and
+// numbers (cgroup), out of memory (cgroup). These work while the runtime hangs.
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -24,8 +24,6 @@
 #include "task/oci_internal.h"
 #include "task/stats.h"
 
-// Longest that a command of the runtime may take (hooks included).
-#define OCI_COMMAND_SECONDS 120.0
 // Most of a runtime's log that is looked at.
 #define OCI_LOG_MAX (256u * 1024)
 
@@ -188,7 +186,10 @@ static void ignore_done(void *arg, const struct error *err)
 
 static void oci_cancel(struct task_process *p)
 {
-    struct oci_run *run = p == &p->task->init ? engine_of(p->task)->run : p->engine;
+    bool is_init = p == &p->task->init;
+    if (is_init && engine_of(p->task)->starting)
+        oci_start_cancel(engine_of(p->task)->starting);
+    struct oci_run *run = is_init ? engine_of(p->task)->run : p->engine;
     if (!run || !run->command)
         return;
     run->cancelled = true;
@@ -234,6 +235,8 @@ static void on_exit_seen(const struct exit_info *info, void *arg)
     struct oci_task *e = engine_of(p->task);
     if (p == &p->task->init)
         e->watched = false;
+    if (p == &p->task->init && e->starting)
+        oci_start_exited(e->starting);
     look_for_oom(e);
     task_process_exited(p, info->code, &info->at);
 }
@@ -312,7 +315,8 @@ static void oci_create(struct task *t, struct task_done done)
 
 static void oci_start(struct task *t, struct task_done done)
 {
-    run_simple(t, "start", NULL, done);
+    if (!oci_start_direct(t, done))
+        run_simple(t, "start", NULL, done);
 }
 
 // ---- exec -----------------------------------------------------------------------------------

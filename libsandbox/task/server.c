@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "event/job.h"
 #include "rpc/listen.h"
 #include "task/internal.h"
 #include "task/recovery.h"
@@ -21,6 +22,8 @@
 // How long a server that ends waits for containerd to take its last events.
 #define FLUSH_SECONDS 1.0
 #define FLUSH_STEP    0.02
+// Longest that the kernel is waited for, for nothing but speed.
+#define MOVE_SECONDS 10.0
 
 static void on_flush(struct ev_loop *loop, ev_timer *w, int revents);
 
@@ -129,6 +132,26 @@ struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
     return s;
 }
 
+static int move_work(void *arg, void *reply, size_t *reply_len, struct error *err)
+{
+    const struct task_server *s = arg;
+    (void)cgroup_expect_move(s->cgroups); // if it cannot, the wait comes later
+    return 0;
+}
+
+static void move_over(const void *reply, size_t reply_len, const struct error *err, void *arg)
+{
+    struct task_server *s = arg;
+    s->move = NULL;
+}
+
+void task_expect_move(struct task_server *s)
+{
+    struct error ignored = {0};
+    if (!s->move)
+        s->move = job_start(s->loop, s->reaper, move_work, move_over, s, MOVE_SECONDS, &ignored);
+}
+
 int task_server_listen(struct task_server *s, const char *path, struct error *err)
 {
     int fd = rpc_listen_unix(path, err);
@@ -202,6 +225,7 @@ struct task_server *task_server_free(struct task_server *s)
         return NULL;
     s->recovery = task_recovery_free(s->recovery);
     ev_timer_stop(s->loop, &s->flush);
+    job_abandon(s->move);
     task_pods_done(s);
     if (s->events)
         task_events_set_tap(s->events, NULL, NULL);

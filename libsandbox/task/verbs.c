@@ -163,6 +163,7 @@ void task_exec(struct task *t, const Task__ExecProcessRequest *req, struct rpc_c
         rpc_call_fail(call, &err);
         return;
     }
+    task_expect_move(t->server);
     Events__TaskExecAdded e = EVENTS__TASK_EXEC_ADDED__INIT;
     e.container_id = t->id;
     e.exec_id = p->exec_id;

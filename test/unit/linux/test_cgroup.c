@@ -99,6 +99,27 @@ Test(cgroup, takes_processes_and_tells_them)
     cr_assert_eq(cgroup_signal_all(host, top, SIGKILL), 0);
 }
 
+Test(cgroup, to_expect_a_move_moves_nobody)
+{
+    char *before = NULL, *after = NULL;
+    cr_assert_eq(cgroup_of_process(host, getpid(), &before), 0);
+    cr_assert_eq(cgroup_expect_move(host), 0);
+    cr_assert_eq(cgroup_of_process(host, getpid(), &after), 0);
+    cr_assert_str_eq(after, before);
+    free(after);
+    make(sub);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(cgroup_attach(host, sub, 0) == 0 && cgroup_expect_move(host) == 0 &&
+                      cgroup_of_process(host, getpid(), &after) == 0 && strcmp(after, sub) == 0
+                  ? 0
+                  : 1);
+    int status = -1;
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert_eq(status, 0);
+    free(before);
+}
+
 Test(cgroup, absent_is_no_error)
 {
     pid_t *pids = NULL;

@@ -155,6 +155,13 @@ static enum status exec_add(struct node *n, const char *id, const char *exec_id,
     return exec_add_with(n, id, exec_id, args, terminal, NULL, out);
 }
 
+static void start_sleeper(struct node *n, struct bundle *b, const char *id, const char *namespaces)
+{
+    bundle_make(n, b, id, "[\"sleep\",\"1000\"]", false, namespaces, "");
+    create_ok(n, b, id, false);
+    cr_assert(node_start(n, id, "") == STATUS_OK);
+}
+
 // Reads until the end of file or until `text` has come; runs the loop meanwhile.
 static size_t read_all(struct node *n, int fd, char *buf, size_t size, const char *text)
 {
@@ -256,6 +263,75 @@ Test(runtime_live, what_is_the_daemons_does_not_reach_a_container)
     unlink(told);
 }
 
+static int state_file(const struct node *n, const char *id, const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/ns/%s/%s", n->dir, id, name);
+    return access(path, F_OK);
+}
+
+// By the FIFO of runc's; with any other name the runtime is asked (what_is_the_daemons...).
+Test(runtime_live, runc_is_not_run_to_start)
+{
+    if (!can_run())
+        return;
+    char dir[] = "/tmp/task-test-runc.XXXXXX", path[96], verbs[96], buf[512];
+    struct bundle b;
+    cr_assert(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/runc", dir);
+    snprintf(verbs, sizeof verbs, "%s/verbs", dir);
+    snprintf(buf, sizeof buf, "#!/bin/sh\necho \"$@\" >>%s\nexec runc \"$@\"\n", verbs);
+    write_text(buf, "%s", path);
+    cr_assert(chmod(path, 0700) == 0);
+    setenv("TEST_RUNTIME", path, 1);
+    struct node *n = live_new();
+    start_sleeper(n, &b, "c1", PRIVATE_PID);
+    cr_expect(state_file(n, "c1", "state.json") == 0);
+    cr_expect(state_file(n, "c1", "exec.fifo") < 0, "the container is not running to runc");
+    cr_expect(node_kill(n, "c1", "", SIGKILL) == STATUS_OK);
+    cr_expect(node_wait(n, "c1", "") == 137);
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    int fd = open(verbs, O_RDONLY | O_CLOEXEC);
+    read_all(n, fd, buf, sizeof buf, NULL);
+    close(fd);
+    cr_expect(strstr(buf, " create ") && strstr(buf, " delete "), "got '%s'", buf);
+    cr_expect(!strstr(buf, " start "), "got '%s'", buf);
+    bundle_done(&b);
+    node_free(n);
+    cr_assert(file_remove_tree_at(AT_FDCWD, dir) == 0);
+}
+
+// While a start waits for the first process, that is killed.
+Test(runtime_live, a_first_process_that_never_goes_on)
+{
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    struct bundle b;
+    struct answer a, wait;
+    Task__StartRequest r = TASK__START_REQUEST__INIT;
+    r.id = (char *)"c1";
+    r.exec_id = (char *)"";
+    bundle_make(n, &b, "c1", "[\"sleep\",\"9\"]", false, PRIVATE_PID, "");
+    create_ok(n, &b, "c1", false);
+    node_wait_send(n, "c1", "", &wait);
+    pid_t init = task_find(n->server, "ns", "c1")->init.pid.pid;
+    cr_assert(kill(init, SIGSTOP) == 0);
+    node_send(n, "Start", &r, &task__start_response__descriptor, &a);
+    node_run(n, 0.2);
+    cr_expect(!a.over);
+    cr_expect(node_state(n, "c1", "") == TASK__STATUS__CREATED);
+    cr_expect(node_kill(n, "c1", "", SIGKILL) == STATUS_OK);
+    node_await(n, &a, "Start");
+    cr_expect(a.err.status == STATUS_FAILED_PRECONDITION, "%s", a.err.text);
+    cr_expect(strstr(a.err.text, "ended before it was started"), "%s", a.err.text);
+    answer_done(&a);
+    cr_expect(node_wait_code(n, &wait) == 137);
+    cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+    bundle_done(&b);
+    node_free(n);
+}
+
 // Every exit of the container would be waited for in vain.
 Test(runtime_live, a_process_that_is_not_there_is_no_container)
 {
@@ -279,13 +355,6 @@ Test(runtime_live, a_process_that_is_not_there_is_no_container)
     bundle_done(&b);
     node_free(n);
     unlink(script);
-}
-
-static void start_sleeper(struct node *n, struct bundle *b, const char *id, const char *namespaces)
-{
-    bundle_make(n, b, id, "[\"sleep\",\"1000\"]", false, namespaces, "");
-    create_ok(n, b, id, false);
-    cr_assert(node_start(n, id, "") == STATUS_OK);
 }
 
 static void end(struct node *n, struct bundle *b, const char *id)
