@@ -1,13 +1,10 @@
 #include "sandbox/daemon.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/ident.h"
+#include "base/instance.h"
 #include "base/log.h"
 #include "event/event.h"
 #include "rpc/grpc_health.h"
@@ -107,59 +105,6 @@ static int check_options(const struct options *o, struct error *err)
         ident_path_check(o->listen, "--listen", err) < 0)
         return -1;
     return 0;
-}
-
-// ---- one instance -------------------------------------------------------------------------------
-
-// The children of a job inherit the lock: who has it knows that no job of a predecessor that was
-// killed is still at work. Those die with their parent, but not before it, hence the patience.
-#define LOCK_WAIT_MS 3000
-#define LOCK_STEP_MS 10
-
-static int lock_file(int fd)
-{
-    for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited += LOCK_STEP_MS) {
-        if (errno != EWOULDBLOCK || waited >= LOCK_WAIT_MS)
-            return -errno;
-        poll(NULL, 0, LOCK_STEP_MS);
-    }
-    return 0;
-}
-
-// Makes the state directory and takes its lock. Returns the descriptor that holds it, or -1.
-static int lock_dir(const char *dir, struct error *err)
-{
-    char path[PATH_MAX];
-    int e = file_mkdir_all(dir, 0711);
-    if (e < 0)
-        return error_errno(err, e, "cannot make the state directory %s", dir);
-    if (path_format(path, sizeof path, "%s/sandboxer.lock", dir) < 0)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "--dir: too long");
-    _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return error_errno(err, errno, "cannot open %s", path);
-    if ((e = lock_file(fd)) == -EWOULDBLOCK)
-        return error_set(err, STATUS_ALREADY_EXISTS, "another sandboxer already runs on %s", dir);
-    if (e < 0)
-        return error_errno(err, e, "cannot lock %s", path);
-    return take_fd(&fd);
-}
-
-// ---- where our programs are ---------------------------------------------------------------------
-
-// The program beside our own executable (a build tree, or DESTDIR), else by name in $PATH.
-static void find_beside(const char *name, char out[PATH_MAX])
-{
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    snprintf(out, PATH_MAX, "%s", name);
-    if (n <= 0)
-        return;
-    self[n] = '\0';
-    *strrchr(self, '/') = '\0';
-    char path[PATH_MAX];
-    if (path_format(path, sizeof path, "%s/%s", self, name) == 0 && access(path, X_OK) == 0)
-        snprintf(out, PATH_MAX, "%s", path);
 }
 
 // ---- running ------------------------------------------------------------------------------------
@@ -285,8 +230,8 @@ static void prepare_task_server(struct daemon *d)
 {
     const struct options *o = &d->options;
     size_t n = 0;
-    find_beside(d->kind->task_program, d->task_program);
-    d->task_argv[n++] = d->task_program;
+    bool beside = instance_find_beside(d->kind->task_program, d->task_program);
+    d->task_argv[n++] = beside ? d->task_program : d->kind->task_program; // else by $PATH
     d->task_argv[n++] = "--dir";
     d->task_argv[n++] = o->dir;
     d->task_argv[n++] = "--listen";
@@ -314,7 +259,8 @@ static void prepare_sandboxes(struct daemon *d)
 
 static int start(struct daemon *d, struct error *err)
 {
-    if ((d->lock_fd = lock_dir(d->options.dir, err)) < 0)
+    d->lock_fd = instance_lock(d->options.dir, 0711, "sandboxer.lock", "sandboxer", err);
+    if (d->lock_fd < 0)
         return -1;
     if (path_format(d->task_socket, sizeof d->task_socket, "%s/task.sock", d->options.dir) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "--dir: too long");
@@ -360,14 +306,6 @@ static void finish(struct daemon *d)
     close_fd(&d->lock_fd);
 }
 
-// As many descriptors as we may have. What we started with is kept for the task server.
-static void raise_limits(struct rlimit *ret_before)
-{
-    getrlimit(RLIMIT_NOFILE, ret_before);
-    struct rlimit all = {.rlim_cur = ret_before->rlim_max, .rlim_max = ret_before->rlim_max};
-    setrlimit(RLIMIT_NOFILE, &all);
-}
-
 int sandboxer_main(const struct sandboxer *kind, int argc, char **argv)
 {
     struct daemon d = {.kind = kind, .lock_fd = -1};
@@ -380,7 +318,7 @@ int sandboxer_main(const struct sandboxer *kind, int argc, char **argv)
         return 2;
     }
     umask(0077);
-    raise_limits(&d.files);
+    instance_raise_files(&d.files);
     if (settings_init(&d.settings, &err) < 0 ||
         settings_load(&d.settings, d.options.config, d.options.config_given, &err) < 0 ||
         start(&d, &err) < 0) {
