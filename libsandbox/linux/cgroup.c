@@ -211,17 +211,20 @@ int cgroup_attach(const struct cgroup_host *h, const char *path, pid_t pid)
     return any ? 0 : -ENOENT;
 }
 
-int cgroup_expect_move(const struct cgroup_host *h)
+int cgroup_open_own_procs(const struct cgroup_host *h)
 {
+    static const char procs[] = "cgroup.procs";
     _cleanup_free_ char *path = NULL;
     int r = cgroup_of_process(h, getpid(), &path);
     if (r < 0)
         return r;
     const struct cgroup_hierarchy *memory = cgroup_hierarchy_find(h, "memory");
-    if (strcmp(path, "/") == 0) // which cgroup_open does not take
-        return file_write_value_at(memory->fd, "cgroup.procs", "0");
-    _cleanup_close_ int fd = cgroup_open(memory, path);
-    return fd < 0 ? fd : file_write_value_at(fd, "cgroup.procs", "0");
+    bool root = strcmp(path, "/") == 0; // which cgroup_open does not take
+    _cleanup_close_ int dir = root ? -1 : cgroup_open(memory, path);
+    if (!root && dir < 0)
+        return dir;
+    int fd = openat(root ? memory->fd : dir, procs, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    return fd < 0 ? -errno : fd;
 }
 
 bool cgroup_exists(const struct cgroup_host *h, const char *path)

@@ -39,12 +39,14 @@ int cgroup_make(const struct cgroup_host *h, const char *path, bool *ret_created
 int cgroup_remove(const struct cgroup_host *h, const char *path);
 // Moves a process (0: the caller).
 int cgroup_attach(const struct cgroup_host *h, const char *path, pid_t pid);
-// Has the kernel get ready to move processes between cgroups, by moving the caller to where it is.
-// The first move after a while waits for a grace period of RCU, which other moves within some
-// milliseconds do not (kernel/cgroup/cgroup.c: cgroup_threadgroup_rwsem, a percpu_rw_semaphore):
-// who knows that one will come can have it waited for already. Blocks as long, 5 to 15 ms, and
-// other changes to cgroups with it: for a job. 0 or negative errno.
-int cgroup_expect_move(const struct cgroup_host *h);
+// A descriptor by which a process can be moved into the caller's own cgroup (memory controller on
+// v1), where "0" is the writer itself. Or a negative errno.
+//
+// Who moves itself to where it is changes nothing, but has the kernel ready to move others: the
+// first move after a while waits for a grace period of RCU, 5 to 15 ms, which others within some
+// milliseconds do not (kernel/cgroup/cgroup.c: cgroup_threadgroup_rwsem, a percpu_rw_semaphore).
+// Other changes to cgroups wait as long.
+int cgroup_open_own_procs(const struct cgroup_host *h);
 // Signals every process in the cgroup and below (v2 with SIGKILL: cgroup.kill; frozen v1 groups are
 // thawed first for SIGKILL). Bounded rounds until no new process shows up. Returns the number of
 // processes seen (1 if v2 killed them uncounted), or a negative errno; an absent cgroup is 0.

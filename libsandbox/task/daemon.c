@@ -144,8 +144,10 @@ static void prepare_process(struct rlimit *ret_files)
     // their garbage cost more than they give. (runc hands the first on to its first stage in the
     // container, the others to nobody; hooks see them.)
     (void)setenv("GOMAXPROCS", "1", 0);
-    (void)setenv("GOGC", "off", 0);
-    (void)setenv("GOMEMLIMIT", "64MiB", 0);
+    if (!getenv("GOGC") && !getenv("GOMEMLIMIT")) {
+        (void)setenv("GOGC", "off", 1);
+        (void)setenv("GOMEMLIMIT", "256MiB", 1); // from there on there is garbage
+    }
     instance_raise_files(ret_files);
     int r = file_write_value_at(AT_FDCWD, "/proc/self/oom_score_adj", "-999");
     if (r < 0)

@@ -29,7 +29,8 @@ struct task_server {
     struct map *tasks; // "<namespace>/<id>" -> struct task
     struct task_events *events;
     struct stdio_host stdio;
-    struct job *move; // task_expect_move
+    struct job *move;     // task_expect_move
+    ev_tstamp move_ended; // the last one
     struct task_recovery *recovery;
     struct ttrpc_server *rpc;
     struct http_server *metrics;
@@ -95,7 +96,7 @@ void task_exec_remove(struct task_process *p);
 void task_await_stop(struct task *t, double seconds, struct task_done done);
 
 // A process will soon be moved into a cgroup: what the kernel waits for then is waited for beside
-// what comes first (cgroup_expect_move). Costs a fork.
+// what comes first (cgroup_open_own_procs). Costs a fork, if the kernel is not ready anyway.
 void task_expect_move(struct task_server *s);
 
 // ---- operations (queue.c) -----------------------------------------------------------------------

@@ -32,10 +32,10 @@ int oci_options_read(struct task *t, const Google__Any *options, struct oci_runt
 
 // ---- start (oci_start.c) ------------------------------------------------------------------------
 
-// Lets the container's first process execute its program. False: the runtime is not runc, or the
-// container not in a state for it; nothing has been done, and the runtime is to be asked. On true
-// done comes, never from inside: FAILED_PRECONDITION if the process ends before it goes on,
-// DEADLINE_EXCEEDED after OCI_COMMAND_SECONDS, CANCELLED.
+// Lets the container's first process execute its program. False: the runtime is not runc, or has
+// not created it; nothing has been done, and the runtime is to be asked. On true done comes, never
+// from inside: FAILED_PRECONDITION if the process ends before it goes on, DEADLINE_EXCEEDED after
+// OCI_COMMAND_SECONDS, CANCELLED.
 bool oci_start_direct(struct task *t, struct task_done done);
 // The process has ended: done comes from inside.
 void oci_start_exited(struct oci_start *s);

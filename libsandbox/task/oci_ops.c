@@ -187,8 +187,10 @@ static void ignore_done(void *arg, const struct error *err)
 static void oci_cancel(struct task_process *p)
 {
     bool is_init = p == &p->task->init;
-    if (is_init && engine_of(p->task)->starting)
+    if (is_init && engine_of(p->task)->starting) {
         oci_start_cancel(engine_of(p->task)->starting);
+        return;
+    }
     struct oci_run *run = is_init ? engine_of(p->task)->run : p->engine;
     if (!run || !run->command)
         return;
@@ -232,13 +234,17 @@ static void watch_oom(struct oci_task *e)
 static void on_exit_seen(const struct exit_info *info, void *arg)
 {
     struct task_process *p = arg;
-    struct oci_task *e = engine_of(p->task);
-    if (p == &p->task->init)
+    struct task *t = task_ref(p->task);
+    struct oci_task *e = engine_of(t);
+    bool is_init = p == &t->init;
+    if (is_init)
         e->watched = false;
-    if (p == &p->task->init && e->starting)
-        oci_start_exited(e->starting);
     look_for_oom(e);
     task_process_exited(p, info->code, &info->at);
+    // A start that is under way holds the exit back; it is over now.
+    if (is_init && e->starting)
+        oci_start_exited(e->starting);
+    task_unref(t);
 }
 
 static int read_pid(const char *path, pid_t *ret, struct error *err)

@@ -2,10 +2,10 @@
 //
 // After `runc create` the init of the container blocks in opening the FIFO exec.fifo in the
 // container's state directory for writing. `runc start` opens it for reading, by which init goes
-// on, writes one byte and executes its program; then it removes the FIFO, by whose presence runc
-// knows a created container from a running one (opencontainers/runc,
-// libcontainer/container_linux.go and standard_init_linux.go; hooks have no part in it). That is
-// done here, which saves a third of what a start costs. See docs/decisions/start-by-fifo.md.
+// on, writes one byte, closes, runs the hooks that run in the container and executes its program;
+// then `runc start` removes the FIFO, by whose presence runc knows a created container from a
+// running one (opencontainers/runc, libcontainer/container_linux.go and standard_init_linux.go).
+// That is done here, which saves a process. See docs/decisions/start-by-fifo.md.
 //
 // Only for a runtime that is called runc: programs of other names may have a part of their own in
 // `start`, and crun's FIFO of the same name works the other way round (it keeps no state.json).
@@ -68,21 +68,22 @@ static bool is_hung_up(int fd)
     return poll(&p, 1, 0) > 0 && (p.revents & POLLHUP);
 }
 
-static ssize_t read_all(struct oci_start *s)
+// Init writes one byte; more would be somebody else's.
+static ssize_t read_once(struct oci_start *s)
 {
     char drain[64];
-    ssize_t n;
-    while ((n = read(s->fd, drain, sizeof(drain))) > 0)
+    ssize_t n = read(s->fd, drain, sizeof(drain));
+    if (n > 0)
         s->told = true;
-    return n < 0 ? -errno : 0;
+    return n < 0 ? -errno : n;
 }
 
-// Over when init has closed its end, which it does as it executes its program.
+// Over when init has closed its end.
 static void on_ready(struct ev_loop *loop, ev_io *w, int revents)
 {
     struct oci_start *s = container_of(w, struct oci_start, ready);
-    ssize_t r = read_all(s);
-    if (r == -EAGAIN || r == -EINTR || (r == 0 && !is_hung_up(s->fd)))
+    ssize_t r = read_once(s);
+    if (r > 0 || r == -EAGAIN || r == -EINTR || (r == 0 && !is_hung_up(s->fd)))
         return;
     if (s->told)
         start_end(s, NULL);
@@ -119,7 +120,7 @@ static int open_fifo(const struct task *t, char path[PATH_MAX])
 
 bool oci_start_direct(struct task *t, struct task_done done)
 {
-    struct oci_start *s = t->paused ? NULL : calloc(1, sizeof(*s));
+    struct oci_start *s = calloc(1, sizeof(*s));
     if (!s)
         return false; // the runtime says why
     s->fd = open_fifo(t, s->path);
@@ -139,7 +140,7 @@ bool oci_start_direct(struct task *t, struct task_done done)
 
 void oci_start_exited(struct oci_start *s)
 {
-    (void)read_all(s);
+    (void)read_once(s);
     if (s->told)
         start_end(s, NULL);
     else

@@ -24,6 +24,8 @@
 #define FLUSH_STEP    0.02
 // Longest that the kernel is waited for, for nothing but speed.
 #define MOVE_SECONDS 10.0
+// How long the kernel stays ready at least.
+#define MOVE_FRESH_SECONDS 0.005
 
 static void on_flush(struct ev_loop *loop, ev_timer *w, int revents);
 
@@ -132,10 +134,23 @@ struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
     return s;
 }
 
+// What others wait to see closed (output, stdin, the lock) must not be held open by a child that
+// waits for the kernel.
+static void close_all_but(int fd)
+{
+    if (fd > 3)
+        (void)close_range(3, (unsigned)fd - 1, 0);
+    (void)close_range((unsigned)fd + 1, ~0U, 0);
+}
+
 static int move_work(void *arg, void *reply, size_t *reply_len, struct error *err)
 {
     const struct task_server *s = arg;
-    (void)cgroup_expect_move(s->cgroups); // if it cannot, the wait comes later
+    int fd = cgroup_open_own_procs(s->cgroups);
+    if (fd < 0)
+        return 0; // then the wait comes later
+    close_all_but(fd);
+    (void)!write(fd, "0", 1);
     return 0;
 }
 
@@ -143,12 +158,13 @@ static void move_over(const void *reply, size_t reply_len, const struct error *e
 {
     struct task_server *s = arg;
     s->move = NULL;
+    s->move_ended = ev_now(s->loop);
 }
 
 void task_expect_move(struct task_server *s)
 {
     struct error ignored = {0};
-    if (!s->move)
+    if (!s->move && ev_now(s->loop) - s->move_ended > MOVE_FRESH_SECONDS)
         s->move = job_start(s->loop, s->reaper, move_work, move_over, s, MOVE_SECONDS, &ignored);
 }
 

@@ -52,9 +52,9 @@ size_t task_server_count(const struct task_server *s);
 // no task is left and every answer has been sent (at most once).
 void task_server_drain(struct task_server *s, void (*drained)(void *arg), void *arg);
 
-// Closes everything; containers are left as they are (for a successor's recovery). Commands that
-// are open are not ended: the loop must not run afterwards unless every call had been answered.
-// Accepts NULL. Returns NULL.
+// Closes everything; containers are left as they are (for a successor's recovery). Commands and
+// starts that are open are not ended: the loop must not run afterwards unless every call had been
+// answered. Accepts NULL. Returns NULL.
 struct task_server *task_server_free(struct task_server *s);
 
 #endif

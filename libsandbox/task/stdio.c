@@ -129,10 +129,9 @@ static void on_admission(struct ev_loop *loop, ev_timer *w, int revents)
 {
     struct task_stdio *io = container_of(w, struct task_stdio, admission);
     admit_readers(io);
-    if (io->admission_delay > STDIO_ADMISSION_SECONDS_MAX)
-        return;
     event_timer_arm(loop, w, io->admission_delay);
-    io->admission_delay *= 2;
+    if (io->admission_delay < STDIO_ADMISSION_SECONDS_MAX)
+        io->admission_delay *= 2;
 }
 
 // ---- log files ------------------------------------------------------------------------------

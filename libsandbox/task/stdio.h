@@ -39,8 +39,8 @@
 // How long an exit may be held back until the output has been read from the streams. Less than
 // TASK_KILL_SECONDS, or a pod could not be stopped while a reader stalls.
 #define STDIO_HANDOVER_SECONDS 5.0
-// After an exit, blocked readers are let through at once and after this time, then after twice the
-// time before, up to the maximum.
+// After an exit, blocked readers are let through at once, after this time, then after twice the
+// time before until that is the maximum or more, and so on until the deletion.
 #define STDIO_ADMISSION_SECONDS     0.01
 #define STDIO_ADMISSION_SECONDS_MAX 20.0
 

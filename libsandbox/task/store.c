@@ -45,10 +45,11 @@ static void key_of(char key[KEY_MAX], const char *ns, const char *id)
 
 static void exec_time_over(struct ev_loop *loop, ev_timer *w, int revents)
 {
-    struct task *t = container_of(w, struct task, exec_timer);
+    struct task *t = task_ref(container_of(w, struct task, exec_timer));
     if (t->init.state == PROCESS_STARTING)
         t->server->ops->cancel(&t->init);
     task_execs_give_up(t);
+    task_unref(t);
 }
 
 static void stop_time_over(struct ev_loop *loop, ev_timer *w, int revents)
