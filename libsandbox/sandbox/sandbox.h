@@ -183,8 +183,7 @@ int sandbox_start(struct sandbox *s, struct error *err);
 // The sandbox ended by itself: containers are ended, waits answered with `status`.
 void sandbox_died(struct sandbox *s, uint32_t status);
 
-// ---- for recovery.c
-// ------------------------------------------------------------------------------
+// ---- for recovery.c -----------------------------------------------------------------------------
 
 // What sandboxes_dir has for a directory that is being removed: this and the id. It is no id.
 #define SANDBOX_REMOVED_PREFIX ".removed-"

@@ -130,8 +130,7 @@ int task_process_set_urls(struct task_process *p, const char *in, const char *ou
 // What its stdio is opened from; borrowed from p.
 struct stdio_spec task_process_stdio(const struct task_process *p);
 
-// ---- verbs
-// ----------------------------------------------------------------------------------------
+// ---- verbs --------------------------------------------------------------------------------------
 
 // Each ends the call (now or later).
 void task_create(struct task_server *s, const char *ns, const Task__CreateTaskRequest *req,
@@ -170,8 +169,7 @@ void task_forget_released(struct task_server *s);
 // <bundle>/rootfs. 0 or -ENAMETOOLONG.
 int task_rootfs_path(const struct task *t, char *out, size_t size);
 
-// ---- the dispatch tables (service.c, pods.c)
-// --------------------------------------------------------
+// ---- the dispatch tables (service.c, pods.c) ----------------------------------------------------
 
 extern const struct api_method task_methods[];
 extern const struct api_method task_pods_methods[];

@@ -126,8 +126,7 @@ Test(cgroup_limits, weights)
     cr_expect_eq(cgroup_weight_of_shares(INT64_MAX), 10000);
 }
 
-// ---- the machine's own
-// ---------------------------------------------------------------------------
+// ---- the machine's own --------------------------------------------------------------------------
 
 static pid_t eater(const struct cgroup_host *h, const char *path, size_t bytes)
 {
