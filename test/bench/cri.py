@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 
 import grpc
@@ -36,6 +37,18 @@ class Client:
             call = self.channel.unary_unary(f"/runtime.v1.RuntimeService/{method.name}", lambda m: m.SerializeToString(),
                                             answer.FromString)
             setattr(self, method.name, lambda request, call=call: call(request, timeout=120, wait_for_ready=True))
+
+
+def patient(call, seconds=20):
+    """containerd that has lost a sandboxer dials it again only after some seconds, and says UNAVAILABLE until then."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except grpc.RpcError as e:
+            if e.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
+                raise
+        time.sleep(0.2)
 
 
 class Pod:
@@ -98,6 +111,6 @@ class Pod:
         if self.container:
             with contextlib.suppress(grpc.RpcError):
                 self.stop_container()
-        self.stop()
-        self.remove()
+        patient(self.stop)
+        patient(self.remove)
         self.id = self.container = ""
