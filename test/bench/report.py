@@ -121,7 +121,8 @@ def page(raw):
         yield "| " + " | ".join(str(cell) for cell in row) + " |"
     yield ""
     yield "The raw figures are in [raw.json](raw.json). CPU: processor time of everything on the node but containerd and the client. Memory: Pss of all processes but "
-    yield "containerd's, the client's and the containers' own. containerd 2.3 asks for every running container's statistics once a second; the context switches contain the answers.\n"
+    yield "containerd's, the client's and the containers' own. containerd 2.3 asks for every running container's statistics once a second; the context switches contain the answers. "
+    yield "Execs come one by one, with a pause of 50 ms between them, as probes do.\n"
     for name, text in (("start", "Start of a pod with one container"), ("memory", "Memory of the runtime's processes"), ("parallel", "30 pods started by 8 workers")):
         yield f"![{text}]({name}.svg)\n"
 
