@@ -21,6 +21,9 @@
 // A peer that does not finish a frame is closed after the frame timeout. The time does not run
 // while it is us who do not read.
 //
+// A peer that takes nothing any more (it has closed its end): what it sent before is still read,
+// and what is for it is thrown away. (containerd ends a stdin like that, behind its last bytes.)
+//
 // Fairness: one read of READ_MAX bytes per connection and turn; libev reports the rest again.
 #include "rpc/ttrpc_server_internal.h"
 
@@ -97,23 +100,26 @@ static void conn_watch(struct conn *c)
     }
 }
 
-// Sends what the socket takes. Returns false if the connection is dead.
-static bool conn_flush(struct conn *c)
+// Sends what the socket takes; all of it goes nowhere if the peer takes nothing any more.
+static void conn_flush(struct conn *c)
 {
     size_t len;
     const uint8_t *data;
     while ((data = ttrpc_session_output(&c->session, &len))) {
-        ssize_t n = send(c->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = c->deaf ? (ssize_t)len : send(c->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            return errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM;
+        if (n < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM))
+            break;
+        if (n < 0) {
+            c->deaf = true;
+            continue;
+        }
         ttrpc_session_sent(&c->session, (size_t)n);
         if ((size_t)n < len)
             break;
     }
     conn_account(c);
-    return true;
 }
 
 static void accept_resume(struct ttrpc_server *s)
@@ -176,10 +182,8 @@ static bool conn_read(struct conn *c)
 static void on_conn_io(struct ev_loop *loop, ev_io *w, int revents)
 {
     struct conn *c = container_of(w, struct conn, io);
-    if (!c->failed && (revents & EV_WRITE) && !conn_flush(c)) {
-        conn_close(c, "the peer has closed the connection");
-        return;
-    }
+    if (!c->failed && (revents & EV_WRITE))
+        conn_flush(c);
     if (!c->failed)
         ttrpc_feed_streams(c);
     if (!c->failed && c->session.held && ttrpc_conn_unsent(c) <= OUTPUT_LOW) {
@@ -201,12 +205,12 @@ static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
     while ((c = TAILQ_FIRST(&s->dirty))) {
         TAILQ_REMOVE(&s->dirty, c, dirty_link);
         c->dirty = false;
-        if (c->failed)
+        if (c->failed) {
             conn_close_failed(c);
-        else if (conn_flush(c))
+        } else {
+            conn_flush(c);
             conn_watch(c);
-        else
-            conn_close(c, "the peer has closed the connection");
+        }
     }
     ev_prepare_stop(loop, w);
 }

@@ -19,6 +19,7 @@ struct conn {
     int fd;
     bool dirty;  // on the server's dirty list
     bool failed; // to be closed by the loop
+    bool deaf;   // takes nothing any more
     bool closing;
     bool starved; // a stream was refused with -EAGAIN
     bool called;  // has carried a call

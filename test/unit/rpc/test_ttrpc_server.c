@@ -569,6 +569,36 @@ Test(ttrpc_server, streams_of_a_peer_that_is_gone_are_closed)
     buf_free(&st.log);
 }
 
+// containerd closes the connection of a stdin as soon as it has sent everything, with what we have
+// sent it (window updates) unread: our next write fails while its last bytes wait to be read.
+Test(ttrpc_server, what_a_peer_sent_before_it_closed_is_read_although_it_takes_nothing)
+{
+    struct peer p;
+    streams_up(&p);
+    stream_open(&p, "Stream", "");
+    expect_stream("open ;");
+    ev_io_stop(rig.loop, &p.io);
+    cr_assert_eq(rpc_stream_send(st.stream, (const uint8_t *)"unread", 6), 0);
+    run_for(0.01);
+    char much[50001];
+    memset(much, 'm', sizeof much - 1), much[sizeof much - 1] = '\0';
+    stream_say(&p, 1, "one");
+    stream_say(&p, 1, much);
+    stream_say(&p, 1, "");
+    stream_say(&p, 1, "the last");
+    cr_assert_eq(ttrpc_session_send_end(&p.session, 1), 0);
+    peer_flush(&p);
+    peer_close(&p);
+    cr_assert_eq(rpc_stream_send(st.stream, (const uint8_t *)"for nobody", 10), 0);
+    char want[sizeof much + 100];
+    snprintf(want, sizeof want, "message one;message %s;message ;message the last;half closed;",
+             much);
+    expect_stream(want);
+    cr_assert(rpc_stream_end(st.stream));
+    until(usage().connections == 0);
+    buf_free(&st.log);
+}
+
 Test(ttrpc_server, streams_that_nobody_takes)
 {
     struct peer p;
