@@ -90,6 +90,13 @@ in_stage() {
     ' in_stage "$root" "$name" "$downloads" "$NODE_DIR"
 }
 
+# where: print the path of a complete root; 1 if there is none.
+where() {
+    local root
+    root=$NODE_CACHE/$(recipe_key)/root
+    [[ -e $root ]] && printf '%s\n' "$root"
+}
+
 # build_root: print the path of a complete root, making it first where there is none.
 build_root() {
     local key dir tmp build_log build_t0=$SECONDS
@@ -126,6 +133,7 @@ build_root() {
     step "install Debian packages" in_stage "$tmp/root" packages
     step "build containerd 2.3.4 (Go)" in_stage "$tmp/root" containerd
     step "build busybox" in_stage "$tmp/root" busybox
+    step "unpack Wasmtime" in_stage "$tmp/root" wasmtime
     step "make the images" in_stage "$tmp/root" images
     step "build crictl and critest (Go)" in_stage "$tmp/root" cri
     step "tidy" in_stage "$tmp/root" tidy

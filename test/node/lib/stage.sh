@@ -82,6 +82,25 @@ busybox() {
     "$bin/busybox" --list | wc -l
 }
 
+# The C API of a WebAssembly engine, in /opt/wasmtime: the headers from its crate, of which nothing is compiled, the library
+# from its package for Python.
+wasmtime() {
+    local version to=/opt/wasmtime
+    export CARGO_HOME=/mnt/downloads/cargo CARGO_HTTP_CAINFO=/mnt/host-ca.crt PIP_CERT=/mnt/host-ca.crt
+    cp -r /mnt/recipe/tools/wasmtime "$TMPDIR/wasmtime"
+    cd "$TMPDIR/wasmtime"
+    version=$(sed -n 's/^wasmtime==\([^ ]*\).*/\1/p' requirements.txt)
+    cargo fetch -q --target "$(uname -m)-unknown-linux-gnu"
+    pip download -q --no-deps --only-binary=:all: --require-hashes -d /mnt/downloads/pip -r requirements.txt
+    mkdir -p "$to/include" "$to/lib" wheel
+    cp -r "$CARGO_HOME"/registry/src/*/"wasmtime-c-api-impl-$version"/include/. "$to/include"
+    # What the library was built with: everything.
+    sed '/DISABLE_LOGGING/d; s/^#cmakedefine /#define /' "$to/include/wasmtime/conf.h.in" >"$to/include/wasmtime/conf.h"
+    python3 -m zipfile -e /mnt/downloads/pip/"wasmtime-$version"-*"$(uname -m)".whl wheel
+    cp "wheel/wasmtime/linux-$(uname -m)/_libwasmtime.so" "$to/lib/libwasmtime.so"
+    grep -F "#define WASMTIME_VERSION \"$version\"" "$to/include/wasmtime.h"
+}
+
 images() {
     local name
     for name in pause setuid; do
@@ -122,7 +141,7 @@ tidy() {
     printf 'kuasar-node\n' >/etc/hostname
     printf '127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 kuasar-node\n' >/etc/hosts
     local program
-    for program in containerd runc crun crictl critest tini gcc clang cmake; do
+    for program in containerd runc crun crictl critest tini gcc clang cmake wasm-ld; do
         PATH=/opt/cri-tools/bin:$PATH command -v "$program"
     done
 }
