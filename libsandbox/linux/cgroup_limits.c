@@ -12,45 +12,62 @@
 #include "linux/cgroup_internal.h"
 
 // Most writes of one change.
-#define STEPS_MAX 5
-// Longest value of one of these files.
-#define VALUE_MAX 64
+#define STEPS_MAX (12 + CGROUP_UNIFIED_MAX)
 
 // One write, and what was there before it.
 struct step {
-    const char *controller, *file;
-    char value[VALUE_MAX], before[VALUE_MAX];
+    const char *controller; // "": version 2's only hierarchy
+    const char *file;
+    char *value, *before;
 };
 
 struct plan {
     struct step steps[STEPS_MAX];
     size_t n;
+    bool no_memory;
 };
+
+static void cleanup_plan(struct plan *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        free(p->steps[i].value);
+        free(p->steps[i].before);
+    }
+}
 
 // ---- reading ----------------------------------------------------------------------------------
 
-// The first line of a cgroup's file. Returns 0 or a negative errno.
-static int file_read(const struct cgroup_host *h, const char *path, const char *controller,
-                     const char *file, char out[VALUE_MAX])
+static int directory_open(const struct cgroup_host *h, const char *path, const char *controller)
 {
-    const struct cgroup_hierarchy *at = cgroup_hierarchy_find(h, controller);
-    _cleanup_close_ int fd = at ? cgroup_open(at, path) : -ENOENT;
-    _cleanup_free_ char *text = fd < 0 ? NULL : cgroup_read_text(fd, file);
+    const struct cgroup_hierarchy *at =
+        cgroup_hierarchy_find(h, controller[0] ? controller : "memory");
+    return at ? cgroup_open(at, path) : -ENOENT;
+}
+
+// The first line of a cgroup's file, malloc'ed. Returns 0 or a negative errno.
+static int file_read(const struct cgroup_host *h, const char *path, const char *controller,
+                     const char *file, char **ret)
+{
+    _cleanup_close_ int fd = directory_open(h, path, controller);
+    char *text = fd < 0 ? NULL : cgroup_read_text(fd, file);
     if (!text)
         return fd < 0 ? fd : -ENOENT;
-    size_t len = strcspn(text, "\n");
-    if (len >= VALUE_MAX)
-        return -EMSGSIZE;
-    memcpy(out, text, len);
-    out[len] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    *ret = text;
     return 0;
+}
+
+static int64_t number_read(const struct cgroup_host *h, const char *path, const char *controller,
+                           const char *file)
+{
+    _cleanup_free_ char *text = NULL;
+    return file_read(h, path, controller, file, &text) < 0 ? -1 : strtoll(text, NULL, 10);
 }
 
 static int file_write(const struct cgroup_host *h, const char *path, const char *controller,
                       const char *file, const char *value)
 {
-    const struct cgroup_hierarchy *at = cgroup_hierarchy_find(h, controller);
-    _cleanup_close_ int fd = at ? cgroup_open(at, path) : -ENOENT;
+    _cleanup_close_ int fd = directory_open(h, path, controller);
     return fd < 0 ? fd : file_write_value_at(fd, file, value);
 }
 
@@ -84,25 +101,74 @@ static void add(struct plan *p, const char *controller, const char *file, const 
     __attribute__((format(printf, 4, 5)));
 static void add(struct plan *p, const char *controller, const char *file, const char *fmt, ...)
 {
-    struct step *s = &p->steps[p->n++];
+    struct step *s = &p->steps[p->n];
     va_list ap;
+    va_start(ap, fmt);
+    int n = vasprintf(&s->value, fmt, ap);
+    va_end(ap);
+    if (n < 0) {
+        p->no_memory = true;
+        return;
+    }
     s->controller = controller;
     s->file = file;
-    va_start(ap, fmt);
-    vsnprintf(s->value, sizeof s->value, fmt, ap);
-    va_end(ap);
+    p->n++;
+}
+
+static void add_text(struct plan *p, const char *controller, const char *file, const char *text)
+{
+    if (text)
+        add(p, controller, file, "%s", text);
+}
+
+// A number, or the word for none.
+static void add_number(struct plan *p, const char *controller, const char *file, int64_t n,
+                       const char *none)
+{
+    if (n < 0)
+        add(p, controller, file, "%s", none);
+    else if (n > 0)
+        add(p, controller, file, "%" PRId64, n);
+}
+
+// What may be used of swap alone.
+static void plan_swap_v2(struct plan *p, const struct cgroup_limits *l)
+{
+    if (l->memory_swap > 0 && l->memory > 0)
+        add(p, "memory", "memory.swap.max", "%" PRId64,
+            l->memory_swap > l->memory ? l->memory_swap - l->memory : 0);
+    else
+        add_number(p, "memory", "memory.swap.max", l->memory_swap, "max");
 }
 
 static void plan_v2(struct plan *p, const struct cgroup_limits *l)
 {
-    if (l->memory)
-        add(p, "memory", "memory.max", l->memory < 0 ? "max" : "%" PRId64, l->memory);
+    add_number(p, "memory", "memory.max", l->memory, "max");
+    plan_swap_v2(p, l);
+    add_number(p, "memory", "memory.low", l->memory_reservation, "max");
     if (l->cpu_shares)
         add(p, "cpu", "cpu.weight", "%u", cgroup_weight_of_shares(l->cpu_shares));
     if (l->cpu_quota < 0)
         add(p, "cpu", "cpu.max", "max");
     else if (l->cpu_quota)
         add(p, "cpu", "cpu.max", "%" PRId64 " %" PRId64, l->cpu_quota, l->cpu_period);
+    for (size_t i = 0; i < l->n_unified; i++)
+        add_text(p, "", l->unified[i].file, l->unified[i].value);
+}
+
+// Memory may not be more than memory and swap together, at no time.
+static void plan_memory_v1(struct plan *p, const struct cgroup_host *h, const char *path,
+                           const struct cgroup_limits *l)
+{
+    static const char swap[] = "memory.memsw.limit_in_bytes";
+    int64_t now = l->memory_swap ? number_read(h, path, "memory", swap) : -1;
+    bool swap_first = l->memory < 0 || (now >= 0 && l->memory > now);
+    if (swap_first)
+        add_number(p, "memory", swap, l->memory_swap, "-1");
+    add_number(p, "memory", "memory.limit_in_bytes", l->memory, "-1");
+    if (!swap_first)
+        add_number(p, "memory", swap, l->memory_swap, "-1");
+    add_number(p, "memory", "memory.soft_limit_in_bytes", l->memory_reservation, "-1");
 }
 
 // Quota and period are two files, and the kernel checks their ratio against those of parent and
@@ -110,19 +176,49 @@ static void plan_v2(struct plan *p, const struct cgroup_limits *l)
 static void plan_v1(struct plan *p, const struct cgroup_host *h, const char *path,
                     const struct cgroup_limits *l)
 {
-    char period[VALUE_MAX] = "";
-    if (l->memory)
-        add(p, "memory", "memory.limit_in_bytes", "%" PRId64, l->memory);
-    if (l->cpu_shares)
-        add(p, "cpu", "cpu.shares", "%" PRId64, l->cpu_shares);
+    plan_memory_v1(p, h, path, l);
+    add_number(p, "cpu", "cpu.shares", l->cpu_shares, "2");
     if (!l->cpu_quota)
         return;
-    (void)file_read(h, path, "cpu", "cpu.cfs_period_us", period);
-    if (l->cpu_quota > 0 && strtoll(period, NULL, 10) != l->cpu_period) {
+    if (l->cpu_quota > 0 && number_read(h, path, "cpu", "cpu.cfs_period_us") != l->cpu_period) {
         add(p, "cpu", "cpu.cfs_quota_us", "-1");
         add(p, "cpu", "cpu.cfs_period_us", "%" PRId64, l->cpu_period);
     }
     add(p, "cpu", "cpu.cfs_quota_us", "%" PRId64, l->cpu_quota);
+}
+
+static void plan_limits(struct plan *p, const struct cgroup_host *h, const char *path,
+                        const struct cgroup_limits *l)
+{
+    add_text(p, "cpuset", "cpuset.cpus", l->cpus);
+    add_text(p, "cpuset", "cpuset.mems", l->mems);
+    add_number(p, "pids", "pids.max", l->pids, "max");
+    if (cgroup_is_v2(h))
+        plan_v2(p, l);
+    else
+        plan_v1(p, h, path, l);
+}
+
+static int check_unified(const struct cgroup_host *h, const struct cgroup_limits *l,
+                         struct error *err)
+{
+    if (l->n_unified && !cgroup_is_v2(h))
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "unified: %s is a file of cgroup v2, this node has v1",
+                         l->unified[0].file);
+    if (l->n_unified > CGROUP_UNIFIED_MAX)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "unified: %zu files are more than %d",
+                         l->n_unified, CGROUP_UNIFIED_MAX);
+    for (size_t i = 0; i < l->n_unified; i++) {
+        const char *file = l->unified[i].file, *dot = strchr(file, '.');
+        // "cgroup.procs" and its like move processes.
+        if (!dot || dot == file || strchr(file, '/') || strncmp(file, "cgroup.", 7) == 0)
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "unified: \"%.100s\" is no file of a controller", file);
+        if (strlen(l->unified[i].value) > CGROUP_VALUE_MAX)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "unified: %.100s: too long", file);
+    }
+    return 0;
 }
 
 // What the memory limit is called towards who sets one of ours.
@@ -164,20 +260,20 @@ static int explain(const struct cgroup_host *h, const char *path, const struct s
 
 static int step_do(const struct cgroup_host *h, const char *path, struct step *s)
 {
-    int e = file_read(h, path, s->controller, s->file, s->before);
+    int e = file_read(h, path, s->controller, s->file, &s->before);
     return e < 0 ? e : file_write(h, path, s->controller, s->file, s->value);
 }
 
 int cgroup_limits_set(const struct cgroup_host *h, const char *path,
                       const struct cgroup_limits *limits, struct error *err)
 {
-    struct plan plan = {.n = 0};
-    if (cgroup_memory_check(h, path, limits->memory, LIMIT_FIELD, err) < 0)
+    _cleanup_(cleanup_plan) struct plan plan = {.n = 0};
+    if (check_unified(h, limits, err) < 0 ||
+        cgroup_memory_check(h, path, limits->memory, LIMIT_FIELD, err) < 0)
         return -1;
-    if (cgroup_is_v2(h))
-        plan_v2(&plan, limits);
-    else
-        plan_v1(&plan, h, path, limits);
+    plan_limits(&plan, h, path, limits);
+    if (plan.no_memory)
+        return error_errno(err, ENOMEM, "limits of cgroup %s", path);
     for (size_t i = 0; i < plan.n; i++) {
         int e = step_do(h, path, &plan.steps[i]);
         if (e == 0)

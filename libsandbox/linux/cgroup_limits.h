@@ -14,11 +14,29 @@
 #define CGROUP_PERIOD_MAX 1000000
 #define CGROUP_QUOTA_MIN  1000
 
+// Most files that are set by name, and the longest of their values.
+#define CGROUP_UNIFIED_MAX 64
+#define CGROUP_VALUE_MAX   4096
+
+// A file of version 2 and what is written to it.
+struct cgroup_value {
+    const char *file; // "memory.high"
+    const char *value;
+};
+
+// Numbers: 0 leaves what is there, -1 is no limit.
 struct cgroup_limits {
-    int64_t cpu_shares; // 0: leave it
-    int64_t cpu_quota;  // microseconds of CPU in a period; -1: no limit; 0: leave it
-    int64_t cpu_period; // microseconds; goes with cpu_quota
-    int64_t memory;     // bytes; -1: no limit; 0: leave it
+    int64_t cpu_shares;         // no -1
+    int64_t cpu_quota;          // microseconds of CPU in a period
+    int64_t cpu_period;         // microseconds; goes with cpu_quota
+    int64_t memory;             // bytes
+    int64_t memory_swap;        // bytes of memory and swap together
+    int64_t memory_reservation; // bytes
+    int64_t pids;
+    const char *cpus, *mems; // cpuset lists; NULL leaves them
+    // Version 2 alone; INVALID_ARGUMENT on version 1, and for what is no name of a cgroup's file.
+    const struct cgroup_value *unified;
+    size_t n_unified;
 };
 
 // Sets them. A memory limit that is less than what the cgroup uses (its page cache that can be

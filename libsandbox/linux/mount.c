@@ -93,6 +93,7 @@ static const struct flag_word flag_words[] = {
 // What the options come to.
 struct options {
     unsigned long set, clear;  // MS_* flags; a flag is in one of them at most
+    struct mount_attr deep;    // of the recursive words ("rro"): for all mounts of the tree
     unsigned long propagation; // the last word wins
     const char *lowerdir;      // behind "lowerdir=", borrowed
     struct id_maps maps;       // lengths 0: none
@@ -140,6 +141,38 @@ static int option_map(struct id_map *map, const char *word, struct error *err)
     return 0;
 }
 
+static const struct {
+    unsigned long flag;
+    uint64_t attr;
+    uint64_t mask; // attributes that the flag replaces
+} bind_attrs[] = {
+    {MS_RDONLY, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RDONLY},
+    {MS_NOSUID, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSUID},
+    {MS_NODEV, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODEV},
+    {MS_NOEXEC, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOEXEC},
+    {MS_NODIRATIME, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NODIRATIME},
+    {MS_RELATIME, MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME},
+    {MS_NOATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME},
+    {MS_STRICTATIME, MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME},
+};
+
+// "rro" is what "ro" is, for all mounts of the tree (OCI runtime spec, mount options). False: not
+// such a word.
+static bool deep_word_apply(struct options *o, const char *word)
+{
+    const struct flag_word *f = word[0] == 'r' ? flag_word_find(word + 1) : NULL;
+    for (size_t i = 0; f && i < ARRAY_SIZE(bind_attrs); i++) {
+        if (bind_attrs[i].flag != f->flag)
+            continue;
+        o->deep.attr_set &= ~bind_attrs[i].mask;
+        o->deep.attr_set |= f->clears ? 0 : bind_attrs[i].attr;
+        o->deep.attr_clr |= bind_attrs[i].mask;
+        flag_apply(o, f); // for what has no tree
+        return true;
+    }
+    return false;
+}
+
 static int option_add(struct options *o, const char *word, bool overlay, struct error *err)
 {
     bool uids = strncmp(word, "uidmap=", 7) == 0;
@@ -150,6 +183,8 @@ static int option_add(struct options *o, const char *word, bool overlay, struct 
         flag_apply(o, flag);
         return 0;
     }
+    if (deep_word_apply(o, word))
+        return 0;
     if (overlay && strncmp(word, "lowerdir=", 9) == 0) {
         o->lowerdir = word + 9;
         return 0;
@@ -280,21 +315,6 @@ static int target_open(const char *target)
     return fd < 0 ? -errno : fd;
 }
 
-static const struct {
-    unsigned long flag;
-    uint64_t attr;
-    uint64_t mask; // attributes that the flag replaces
-} bind_attrs[] = {
-    {MS_RDONLY, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RDONLY},
-    {MS_NOSUID, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSUID},
-    {MS_NODEV, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODEV},
-    {MS_NOEXEC, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOEXEC},
-    {MS_NODIRATIME, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NODIRATIME},
-    {MS_RELATIME, MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME},
-    {MS_NOATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME},
-    {MS_STRICTATIME, MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME},
-};
-
 static struct mount_attr bind_attr(const struct options *o)
 {
     struct mount_attr attr = {0};
@@ -332,6 +352,10 @@ static int bind_apply(const struct mount_spec *spec, const struct options *o, in
     struct mount_attr attr = bind_attr(o);
     if ((attr.attr_set || attr.attr_clr) &&
         mount_setattr(tree, "", AT_EMPTY_PATH | recursive, &attr, sizeof(attr)) < 0)
+        return -errno;
+    struct mount_attr deep = o->deep;
+    if (deep.attr_clr &&
+        mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &deep, sizeof(deep)) < 0)
         return -errno;
     int r = userns >= 0 ? idmap_tree(tree, userns, recursive) : 0;
     if (r == 0 && o->propagation)
@@ -502,6 +526,27 @@ int mount_apply(const struct mount_spec *spec, const char *target, struct error 
     if (options_parse(spec, &o, err) < 0)
         return -1;
     return o.maps.uid.length ? apply_mapped(spec, &o, target, err) : apply(spec, &o, target, err);
+}
+
+int mount_apply_at(const struct mount_spec *spec, int target, const char *name, struct error *err)
+{
+    _cleanup_(cleanup_options) struct options o = {0};
+    buf_init(&o.data, MOUNT_DATA_MAX);
+    if (!spec->type || !spec->source)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "mount without a type or a source");
+    if (options_parse(spec, &o, err) < 0)
+        return -1;
+    if (o.maps.uid.length || o.lowerdir || o.set & MS_REMOUNT)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "mount on %.300s: an option that has no "
+                         "meaning there",
+                         name);
+    if (o.set & MS_BIND && o.data.len)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "mount on %.300s: a bind has no option \"%.100s\"", name,
+                         buf_cstr(&o.data) ? buf_cstr(&o.data) : "");
+    int r = o.set & MS_BIND ? bind_apply(spec, &o, -1, target) : plain_mount(spec, &o, -1, target);
+    return r < 0 ? mount_error(spec, &o, name, r, err) : 0;
 }
 
 // ---- unmounting --------------------------------------------------------------------------------

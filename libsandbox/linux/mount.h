@@ -22,7 +22,8 @@ struct mount_spec {
 
 // Mounts `spec` on `target`, an absolute path whose last component must not be a symlink. Handles
 // flag words (ro, rbind, rprivate, nosuid, ...), passes all others as data; flags of an "rbind"
-// hold for the whole tree. Overlay options longer than a page are shortened by working relative to
+// hold for the whole tree, as do the OCI runtime spec's recursive words (rro, rnosuid, ...) for any
+// bind. Overlay options longer than a page are shortened by working relative to
 // the common parent of the lower directories: the working directory changes and is put back, so
 // this belongs into a process of its own (event/job.h).
 //
@@ -34,6 +35,11 @@ struct mount_spec {
 //
 // Text names type, source, target and remedy. Returns 0 or -1.
 int mount_apply(const struct mount_spec *spec, const char *target, struct error *err);
+
+// The same on what a descriptor (O_PATH) is of: for targets in a tree that others have made. `name`
+// is for the text. Options that map ids or stand for an overlay's are INVALID_ARGUMENT, and of a
+// bind those that are unknown, which the kernel would pass over.
+int mount_apply_at(const struct mount_spec *spec, int target, const char *name, struct error *err);
 
 // Lazily unmounts everything mounted at `path` (all layers). Not mounted, or absent, is success.
 // Does not follow symlinks. 0 or negative errno.

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
+#include "base/cleanup.h"
 #include "linux/cgroup_internal.h"
 #include "linux/cgroup_limits.h"
 
@@ -25,11 +26,23 @@ static struct cgroup_host *fake(bool v2)
         support_write("/mnt/p/memory.stat", "anon 1000\ninactive_file 1000\n");
         support_write("/mnt/p/cpu.weight", "100\n");
         support_write("/mnt/p/cpu.max", "max 100000\n");
+        support_write("/mnt/p/memory.swap.max", "max\n");
+        support_write("/mnt/p/memory.low", "0\n");
+        support_write("/mnt/p/memory.high", "max\n");
+        support_write("/mnt/p/pids.max", "max\n");
+        support_write("/mnt/p/cpuset.cpus", "\n");
+        support_write("/mnt/p/cpuset.mems", "\n");
     } else {
         static const char *const dirs[] = {"/mnt/memory", "/mnt/memory/p", "/mnt/cpu",
-                                           "/mnt/cpu/p"};
-        for (size_t i = 0; i < 4; i++)
+                                           "/mnt/cpu/p",  "/mnt/pids",     "/mnt/pids/p",
+                                           "/mnt/cpuset", "/mnt/cpuset/p"};
+        for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
             support_mkdir(dirs[i]);
+        support_write("/mnt/memory/p/memory.memsw.limit_in_bytes", "9223372036854771712\n");
+        support_write("/mnt/memory/p/memory.soft_limit_in_bytes", "9223372036854771712\n");
+        support_write("/mnt/pids/p/pids.max", "max\n");
+        support_write("/mnt/cpuset/p/cpuset.cpus", "0-1\n");
+        support_write("/mnt/cpuset/p/cpuset.mems", "0\n");
         support_write("/mnt/memory/p/memory.limit_in_bytes", "9223372036854771712\n");
         support_write("/mnt/memory/p/memory.usage_in_bytes", "5000\n");
         support_write("/mnt/memory/p/memory.stat", "cache 2000\ntotal_inactive_file 1000\n");
@@ -73,6 +86,61 @@ Test(cgroup_limits, v1_files)
     const struct cgroup_limits nothing = {0};
     cr_assert_eq(cgroup_limits_set(h, "/p", &nothing, &err), 0, "%s", err.text);
     expect_file("/mnt/cpu/p/cpu.shares", "512");
+    cgroup_host_free(h);
+}
+
+static const struct cgroup_limits container = {.memory = 8192,
+                                               .memory_swap = 12288,
+                                               .memory_reservation = 6000,
+                                               .pids = 7,
+                                               .cpus = "1",
+                                               .mems = "0"};
+
+Test(cgroup_limits, of_a_container_v2)
+{
+    struct cgroup_host *h = fake(true);
+    struct error err = {0};
+    const struct cgroup_value high = {"memory.high", "7000"};
+    struct cgroup_limits l = container;
+    l.unified = &high;
+    l.n_unified = 1;
+    cr_assert_eq(cgroup_limits_set(h, "/p", &l, &err), 0, "%s", err.text);
+    expect_file("/mnt/p/memory.max", "8192");
+    expect_file("/mnt/p/memory.swap.max", "4096");
+    expect_file("/mnt/p/memory.low", "6000");
+    expect_file("/mnt/p/memory.high", "7000");
+    expect_file("/mnt/p/pids.max", "7");
+    expect_file("/mnt/p/cpuset.cpus", "1");
+    const struct cgroup_limits none = {.memory = -1, .memory_swap = -1, .pids = -1};
+    cr_assert_eq(cgroup_limits_set(h, "/p", &none, &err), 0, "%s", err.text);
+    expect_file("/mnt/p/memory.swap.max", "max");
+    expect_file("/mnt/p/pids.max", "max");
+    static const char *const bad[] = {"cgroup.procs", "../p/memory.max", "memory", ".max"};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        const struct cgroup_value value = {bad[i], "1"};
+        const struct cgroup_limits u = {.pids = 9, .unified = &value, .n_unified = 1};
+        cr_expect_eq(cgroup_limits_set(h, "/p", &u, &err), -1);
+        cr_expect_eq(err.status, STATUS_INVALID_ARGUMENT);
+        cr_expect(strstr(err.text, bad[i]), "%s", err.text);
+    }
+    expect_file("/mnt/p/pids.max", "max");
+    cgroup_host_free(h);
+}
+
+Test(cgroup_limits, of_a_container_v1)
+{
+    struct cgroup_host *h = fake(false);
+    struct error err = {0};
+    cr_assert_eq(cgroup_limits_set(h, "/p", &container, &err), 0, "%s", err.text);
+    expect_file("/mnt/memory/p/memory.limit_in_bytes", "8192");
+    expect_file("/mnt/memory/p/memory.memsw.limit_in_bytes", "12288");
+    expect_file("/mnt/memory/p/memory.soft_limit_in_bytes", "6000");
+    expect_file("/mnt/pids/p/pids.max", "7");
+    expect_file("/mnt/cpuset/p/cpuset.cpus", "1");
+    const struct cgroup_value high = {"memory.high", "7000"};
+    const struct cgroup_limits l = {.unified = &high, .n_unified = 1};
+    cr_expect_eq(cgroup_limits_set(h, "/p", &l, &err), -1);
+    cr_expect_eq(err.status, STATUS_INVALID_ARGUMENT);
     cgroup_host_free(h);
 }
 

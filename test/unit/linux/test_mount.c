@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/statvfs.h>
 
+#include "base/cleanup.h"
 #include "linux/confine.h"
 #include "linux/mount.h"
 #include "linux/userns.h"
@@ -564,4 +565,74 @@ Test(mount, remove_below_understands_escapes_and_links, .init = support_private_
     cr_assert_eq(mount_is_mounted("/mnt/real/d"), 0);
     cr_assert_eq(mount_remove_below("/mnt/absent"), 0);
     cr_assert_eq(mount_remove_below("relative"), -EINVAL);
+}
+
+// ---- recursive words, and mounting on a descriptor ----------------------------------------------
+
+// /mnt/from with a tmpfs in it, /mnt/to.
+static void make_tree(void)
+{
+    support_private_mounts();
+    support_mkdir("/mnt/from");
+    support_mkdir("/mnt/from/in");
+    support_mkdir("/mnt/to");
+    apply(&(struct mount_spec){.type = "tmpfs", .source = "tmp"}, "/mnt/from/in");
+}
+
+Test(mount, recursive_words_hold_for_the_whole_tree, .init = make_tree)
+{
+    struct mount_spec spec = {
+        .type = "bind", .source = "/mnt/from", OPTIONS("rbind", "rro", "rnosuid", "noexec")};
+    apply(&spec, "/mnt/to");
+    cr_assert(flags_of("/mnt/to") & ST_RDONLY && flags_of("/mnt/to/in") & ST_RDONLY);
+    cr_assert(flags_of("/mnt/to/in") & ST_NOSUID && flags_of("/mnt/to/in") & ST_NOEXEC);
+    cr_assert_not((flags_of("/mnt/from") | flags_of("/mnt/from/in")) & ST_RDONLY);
+    cr_assert_eq(mount_remove("/mnt/to"), 0);
+    spec = (struct mount_spec){
+        .type = "bind", .source = "/mnt/from", OPTIONS("rbind", "ro", "rrw", "rro")};
+    apply(&spec, "/mnt/to");
+    cr_assert(flags_of("/mnt/to") & ST_RDONLY && flags_of("/mnt/to/in") & ST_RDONLY);
+    cr_assert_eq(mount_remove("/mnt/to"), 0);
+    // Of something that is no tree, too.
+    spec = (struct mount_spec){.type = "tmpfs", .source = "tmp", OPTIONS("rro")};
+    apply(&spec, "/mnt/to");
+    cr_assert(flags_of("/mnt/to") & ST_RDONLY);
+}
+
+static enum status apply_at(const struct mount_spec *spec, const char *target, struct error *err)
+{
+    int fd = open(target, O_PATH | O_CLOEXEC);
+    cr_assert_geq(fd, 0);
+    int r = mount_apply_at(spec, fd, "name", err);
+    close(fd);
+    return r == 0 ? STATUS_OK : err->status;
+}
+
+Test(mount, on_a_descriptor, .init = make_tree)
+{
+    struct error err = {0};
+    struct mount_spec bind = {.type = "bind", .source = "/mnt/from", OPTIONS("rbind", "ro")};
+    cr_assert_eq(apply_at(&bind, "/mnt/to", &err), STATUS_OK, "%s", err.text);
+    cr_assert(flags_of("/mnt/to/in") & ST_RDONLY);
+    cr_assert_eq(mount_remove("/mnt/to"), 0);
+    struct mount_spec tmpfs = {.type = "tmpfs", .source = "tmp", OPTIONS("size=64k", "nosuid")};
+    cr_assert_eq(apply_at(&tmpfs, "/mnt/to", &err), STATUS_OK, "%s", err.text);
+    cr_assert(flags_of("/mnt/to") & ST_NOSUID);
+}
+
+Test(mount, on_a_descriptor_nothing_is_passed_over, .init = make_tree)
+{
+    struct error err = {0};
+    struct mount_spec bad[] = {
+        {.type = "bind", .source = "/mnt/from", OPTIONS("idmap")},
+        {.type = "bind", .source = "/mnt/from", OPTIONS("uidmap=0:1:1", "gidmap=0:1:1")},
+        {.type = "bind", .source = "/mnt/from", OPTIONS("remount", "ro")},
+        {.type = "overlay", .source = "overlay", OPTIONS("lowerdir=/mnt/from")},
+        {.type = "bind"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        cr_expect_eq(apply_at(&bad[i], "/mnt/to", &err), STATUS_INVALID_ARGUMENT, "%zu: %s", i,
+                     err.text);
+        cr_expect_eq(mount_is_mounted("/mnt/to"), 0);
+    }
 }
