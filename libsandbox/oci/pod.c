@@ -21,19 +21,22 @@ struct field {
     const char *group;
     const char *key;
     size_t offset;
+    bool any_text; // else an absolute path
 };
 
 static const struct field fields[] = {
-    {"namespaces", "network", offsetof(struct pod, net_ns)},
-    {"namespaces", "ipc", offsetof(struct pod, ipc_ns)},
-    {"namespaces", "uts", offsetof(struct pod, uts_ns)},
-    {"namespaces", "pid", offsetof(struct pod, pid_ns)},
-    {"namespaces", "user", offsetof(struct pod, user_ns)},
-    {"files", "hosts", offsetof(struct pod, hosts)},
-    {"files", "hostname", offsetof(struct pod, hostname)},
-    {"files", "resolv_conf", offsetof(struct pod, resolv_conf)},
-    {"files", "shm", offsetof(struct pod, shm)},
-    {"cgroup", "parent", offsetof(struct pod, cgroup_parent)},
+    {"runtime", "type", offsetof(struct pod, runtime_type), true},
+    {"namespaces", "network", offsetof(struct pod, net_ns), false},
+    {"namespaces", "ipc", offsetof(struct pod, ipc_ns), false},
+    {"namespaces", "uts", offsetof(struct pod, uts_ns), false},
+    {"namespaces", "pid", offsetof(struct pod, pid_ns), false},
+    {"namespaces", "user", offsetof(struct pod, user_ns), false},
+    {"files", "hosts", offsetof(struct pod, hosts), false},
+    {"files", "hostname", offsetof(struct pod, hostname), false},
+    {"files", "resolv_conf", offsetof(struct pod, resolv_conf), false},
+    {"files", "shm", offsetof(struct pod, shm), false},
+    // A systemd cgroup parent ("a.slice") is not a path from the root.
+    {"cgroup", "parent", offsetof(struct pod, cgroup_parent), true},
 };
 
 static char **field_of(struct pod *pod, const struct field *f)
@@ -156,9 +159,7 @@ static int pod_check(const struct pod *pod, struct error *err)
         const char *value = field_value(pod, &fields[i]);
         char name[64];
         (void)path_format(name, sizeof name, "%s.%s", fields[i].group, fields[i].key);
-        // A systemd cgroup parent ("a.slice") is not a path from the root.
-        if (value && fields[i].offset != offsetof(struct pod, cgroup_parent) &&
-            ident_path_check(value, name, err) < 0)
+        if (value && !fields[i].any_text && ident_path_check(value, name, err) < 0)
             return -1;
     }
     if (pod->pid_mode == POD_PID_POD && !pod->pid_ns)

@@ -24,6 +24,7 @@ enum pod_pid_mode {
 // All strings are owned (malloc) and may be NULL.
 struct pod {
     char *id;
+    char *runtime_type; // of its runtime class, as containerd says it; NULL if unknown
     enum pod_pid_mode pid_mode;
     // Paths of pinned namespaces. NULL: the containers stay in the host's.
     char *net_ns, *ipc_ns, *uts_ns;

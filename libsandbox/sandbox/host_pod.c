@@ -37,7 +37,9 @@
 // Size of the pod's /dev/shm (containerd: defaultShmSize).
 #define SHM_SIZE "67108864"
 // Size and files of the file system that holds the pod's /etc files. Containers may write them, and
-// must not fill the host's /run by it.
+// must not fill the host's /run by it. It is not that of /dev/shm, though this would save a mount:
+// an app that takes all 64 MiB there would miss the pages of these files (with that much more room,
+// df would show more than 64 MiB), and once it is full the files could not grow.
 #define ETC_SIZE  "4m"
 #define ETC_FILES "16"
 
@@ -289,7 +291,8 @@ int host_pod_plan(struct sandbox_manager *m, struct sandbox_record *r,
     const char *hostname = q->config && q->config->hostname ? q->config->hostname : "";
     if (plan_pod(&r->pod, dir, q, &modes, err) < 0 || plan_cgroup(m, r, q, err) < 0)
         return -1;
-    if (!(r->hostname = strdup(modes.network == CRI__NAMESPACE_MODE__POD ? hostname : "")))
+    if (!(r->hostname = strdup(modes.network == CRI__NAMESPACE_MODE__POD ? hostname : "")) ||
+        (*q->runtime_type && !(r->pod.runtime_type = strdup(q->runtime_type))))
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
     // Newest first: the processes go, then the mounts that they used.
     if (undo_push_path(&r->undo, UNDO_UNMOUNT, dir) < 0 ||

@@ -119,7 +119,7 @@ static void remove_early_run(struct task_op *op)
         return;
     }
     task_timing_begin(t, TASK_TIMING_REMOVE);
-    t->server->ops->remove(t, (struct task_done){removed_early, op});
+    t->ops->remove(t, (struct task_done){removed_early, op});
 }
 
 void task_remove_early(struct task *t)
@@ -141,7 +141,7 @@ void task_cleanup(struct task *t, struct task_done done)
     c->done = done;
     task_timing_begin(t, TASK_TIMING_DELETE);
     if (t->engaged)
-        t->server->ops->remove(t, (struct task_done){cleanup_removed, c});
+        t->ops->remove(t, (struct task_done){cleanup_removed, c});
     else
         cleanup_removed(c, NULL);
 }

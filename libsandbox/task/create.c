@@ -149,7 +149,7 @@ static int prepare(struct task *t, const Google__Any *options, struct error *err
     _cleanup_(pod_done) struct pod pod = {0};
     if (!spec || find_sandbox(t, spec, err) < 0 || take_name(t, spec, err) < 0 ||
         (t->sandbox_id && join_pod(t, spec, &pod, err) < 0) ||
-        t->server->ops->open(t, options, t->sandbox_id ? &pod : NULL, spec, err) < 0)
+        t->ops->open(t, options, t->sandbox_id ? &pod : NULL, spec, err) < 0)
         return -1;
     t->private_pid = oci_spec_private_pid(spec);
     read_console_size(t, spec);
@@ -270,7 +270,7 @@ static void create_container(struct task_op *op)
     if (!t->init.io)
         create_fail(op, &err);
     else
-        t->server->ops->create(t, (struct task_done){created, op});
+        t->ops->create(t, (struct task_done){created, op});
 }
 
 static int mount_work(void *arg, void *reply, size_t *reply_len, struct error *err)
@@ -288,6 +288,10 @@ static int mount_work(void *arg, void *reply, size_t *reply_len, struct error *e
         if (mount_apply(&spec, target, err) < 0)
             return error_wrap(err, "rootfs[%zu]", i);
     }
+    if (t->ops->look) {
+        *(unsigned char *)reply = (unsigned char)t->ops->look(t, target);
+        *reply_len = 1;
+    }
     return 0;
 }
 
@@ -295,6 +299,8 @@ static void mounted(const void *reply, size_t len, const struct error *err, void
 {
     struct task_op *op = arg;
     task_timing_mark(op->task, TASK_TIMING_CREATE, TASK_CREATE_MOUNT);
+    if (len == 1)
+        op->task->looked = *(const unsigned char *)reply;
     if (err && !op->task->cancelled)
         create_fail(op, err);
     else
@@ -312,7 +318,7 @@ static void create_run(struct task_op *op)
         return;
     }
     task_timing_mark(t, TASK_TIMING_CREATE, TASK_CREATE_RECORD);
-    if (!t->n_mounts)
+    if (!t->n_mounts && !t->ops->look)
         create_container(op);
     else if (!job_start(t->server->loop, t->server->reaper, mount_work, mounted, op,
                         TASK_MOUNT_SECONDS, &err))
@@ -326,7 +332,7 @@ static void create_cancelled(struct rpc_call *call, void *arg)
     t->mounts = NULL;
     t->n_mounts = 0;
     t->cancelled = true;
-    t->server->ops->cancel(&t->init);
+    t->ops->cancel(&t->init);
 }
 
 // ---- Create ---------------------------------------------------------------------------------

@@ -192,6 +192,7 @@ static struct task_server *make_server(struct daemon *d, struct reaper *reaper, 
         .dir = o->dir,
         .runtime = s->runtime,
         .runtime_root = s->runtime_root,
+        .engine = s->engine,
         .containerd_events = o->events ? o->events : s->containerd_events,
         .shim = instance_find_beside(d->kind->shim, d->shim) ? d->shim : NULL,
         .program = d->kind->name,
@@ -231,7 +232,7 @@ static void serve(struct daemon *d)
 static int read_settings(struct daemon *d, struct error *err)
 {
     const char *given = d->options.config;
-    if (settings_init(&d->settings, err) < 0)
+    if (settings_init(&d->settings, d->kind->dir, err) < 0)
         return -1;
     return settings_load(&d->settings, given ? given : d->kind->config, given != NULL, err);
 }

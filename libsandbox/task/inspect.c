@@ -50,7 +50,7 @@ static void describe_engine(const struct task *t, struct inspect_entry *entry)
 {
     if (!entry->detailed || !t->engine)
         return;
-    _cleanup_json_ json_object *o = t->server->ops->describe(t);
+    _cleanup_json_ json_object *o = t->ops->describe(t);
     const struct lh_table *members = o ? json_object_get_object(o) : NULL;
     for (struct lh_entry *e = members ? members->head : NULL; e; e = e->next)
         inspect_fact(entry, inspect_text(entry, "engine.%s", (const char *)lh_entry_k(e)), "%s",
@@ -74,7 +74,7 @@ void task_describe(const void *task, struct inspect_entry *entry)
     if (t->init.state == PROCESS_STOPPED)
         inspect_exited(entry, t->init.exited_at, t->init.exit_code);
     inspect_fact(entry, "bundle", "%s", t->bundle);
-    inspect_fact(entry, "engine", "%s", t->server->ops->name);
+    inspect_fact(entry, "engine", "%s", t->ops->name);
     describe_engine(t, entry);
     inspect_fact(entry, "stdin", "%s", text(t->init.stdin_url));
     inspect_fact(entry, "stdout", "%s", text(t->init.stdout_url));

@@ -9,6 +9,7 @@
 #include "linux/cgroup.h"
 #include "rpc/http_server.h"
 #include "rpc/ttrpc_server.h"
+#include "task/departed.h"
 #include "task/events.h"
 #include "task/ops.h"
 #include "task/server.h"
@@ -24,9 +25,10 @@ struct task_server {
     const struct task_ops *ops;
     struct rlimit files; // of runtimes and containers
     bool systemd;        // it runs here, and makes cgroups for who asks
-    char *dir, *sandboxes_dir, *runtime, *runtime_root, *shim, *program, *version;
+    char *dir, *sandboxes_dir, *runtime, *runtime_root, *engine, *shim, *program, *version;
     char *metrics_address;
     struct map *tasks; // "<namespace>/<id>" -> struct task
+    struct departed departed;
     struct task_events *events;
     struct stdio_host stdio;
     struct job *move;     // task_expect_move
@@ -79,6 +81,9 @@ const char *process_state_name(enum process_state state);
 Task__Status task_process_status(const struct task_process *p);
 // Answers at once if the process has ended, else parks the call. Ends the call in any case.
 void task_process_wait(struct task_process *p, struct rpc_call *call);
+// Answers a Wait for a process that has been deleted. False: it is none that is remembered.
+bool task_process_departed(struct task_server *s, const char *ns, const char *id,
+                           const char *exec_id, struct rpc_call *call);
 // An exit that was held back may be due now.
 void task_process_settle(struct task_process *p);
 // Init has waited for its execs long enough: the exits of those that have ended are published,

@@ -2,8 +2,8 @@
 #ifndef TASK_OCI_INTERNAL_H
 #define TASK_OCI_INTERNAL_H
 
-#include "api/google.pb-c.h"
 #include "oci/runtime.h"
+#include "task/contained.h"
 #include "task/internal.h"
 
 // Longest that a command of the runtime may take (hooks included), or a start without one.
@@ -13,16 +13,11 @@ struct oci_start;
 
 // task->engine
 struct oci_task {
-    struct task *task;
+    struct contained contained;
     struct oci_runtime rt;
-    int oom_fd; // cgroup_oom_watch; -1: none
-    ev_io oom;
-    uint64_t oom_kills;         // reported so far
     bool watched;               // init's exit will be reported
     struct oci_run *run;        // command for init (create, start, ...) that runs
     struct oci_start *starting; // a start that needs no command
-    Google__Any last; // stats of a container that has ended, whose cgroup is being removed
-    bool ended;       // `last` is filled
 };
 
 // Reads containerd's options (any of its types, or NULL) and the server's defaults. Fills *ret, and

@@ -5,8 +5,8 @@
 // we read its pid from the pid file it may already have ended; the reaper keeps exits for us
 // meanwhile (reaper_hold).
 //
-// What the runtime is not asked for: runc's start (oci_start.c), signals (pidfd, cgroup), pids and
-// numbers (cgroup), out of memory (cgroup). These work while the runtime hangs.
+// What the runtime is not asked for: runc's start (oci_start.c), and whatever the cgroup can answer
+// (contained.h).
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -20,9 +20,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "event/command.h"
-#include "linux/cgroup_limits.h"
 #include "task/oci_internal.h"
-#include "task/stats.h"
 
 // Most of a runtime's log that is looked at.
 #define OCI_LOG_MAX (256u * 1024)
@@ -198,38 +196,7 @@ static void oci_cancel(struct task_process *p)
     command_kill(run->command);
 }
 
-// ---- exits and out of memory ----------------------------------------------------------------
-
-// The kernel counts a kill before it sends it, so a process that was killed for memory has been
-// counted when its exit is seen.
-static void look_for_oom(struct oci_task *e)
-{
-    struct task *t = e->task;
-    uint64_t n = t->cgroup ? cgroup_oom_kills(t->server->cgroups, t->cgroup) : 0;
-    if (n <= e->oom_kills)
-        return;
-    e->oom_kills = n;
-    task_oom(t);
-}
-
-static void on_oom(struct ev_loop *loop, ev_io *w, int revents)
-{
-    struct oci_task *e = container_of(w, struct oci_task, oom);
-    char drain[4096];
-    if (read(e->oom_fd, drain, sizeof(drain)) <= 0 && errno != EAGAIN && errno != EINTR)
-        ev_io_stop(loop, w);
-    look_for_oom(e);
-}
-
-static void watch_oom(struct oci_task *e)
-{
-    struct task *t = e->task;
-    e->oom_fd = t->cgroup ? cgroup_oom_watch(t->server->cgroups, t->cgroup) : -1;
-    if (e->oom_fd < 0)
-        return;
-    ev_io_set(&e->oom, e->oom_fd, EV_READ);
-    ev_io_start(t->server->loop, &e->oom);
-}
+// ---- exits ----------------------------------------------------------------
 
 static void on_exit_seen(const struct exit_info *info, void *arg)
 {
@@ -239,7 +206,7 @@ static void on_exit_seen(const struct exit_info *info, void *arg)
     bool is_init = p == &t->init;
     if (is_init)
         e->watched = false;
-    look_for_oom(e);
+    contained_look_for_oom(&e->contained);
     task_process_exited(p, info->code, &info->at);
     // A start that is under way holds the exit back; it is over now.
     if (is_init && e->starting)
@@ -298,7 +265,7 @@ static void create_over(struct oci_run *run, const struct error *err)
     if (!err) {
         engine_of(t)->watched = true;
         oci_cgroup_find(t);
-        watch_oom(engine_of(t));
+        contained_watch(&engine_of(t)->contained);
     }
     run_end(run, err);
 }
@@ -373,16 +340,6 @@ static void oci_exec_start(struct task_process *p, struct task_done done)
 
 // ---- the end --------------------------------------------------------------------------------
 
-// Stats are asked for until Delete (containerd 2.3 looks for OOM there).
-static void keep_stats(struct oci_task *e)
-{
-    struct task *t = e->task;
-    struct error err = {0};
-    if (e->ended || !t->cgroup)
-        return;
-    e->ended = task_stats_of_cgroup(t->server->cgroups, t->cgroup, &e->last, &err) == 0;
-}
-
 static void delete_over(struct oci_run *run, const struct error *err)
 {
     struct task *t = run->task;
@@ -409,24 +366,10 @@ static void oci_remove(struct task *t, struct task_done done)
     struct oci_run *run = run_new(t, &t->init, "delete", done);
     if (!run)
         return;
-    keep_stats(engine_of(t));
+    contained_keep_stats(&engine_of(t)->contained);
     oci_argv_add(&run->argv, "delete");
     oci_argv_add(&run->argv, "%s", t->id);
     run_start(run, NULL, NULL, 0, delete_over);
-}
-
-static void oci_reap(struct task *t)
-{
-    struct task_process *p;
-    int n = t->cgroup ? cgroup_signal_all(t->server->cgroups, t->cgroup, SIGKILL) : 0;
-    if (n < 0)
-        log_warn("container %s: cgroup %s: %s", t->id, t->cgroup, strerror(-n));
-    if (t->init.pid.pid)
-        (void)process_signal(&t->init.pid, SIGKILL);
-    TAILQ_FOREACH(p, &t->execs, link)
-    {
-        (void)process_signal(&p->pid, SIGKILL);
-    }
 }
 
 static void oci_release(struct task_process *p)
@@ -437,104 +380,19 @@ static void oci_release(struct task_process *p)
         reaper_unwatch(t->server->reaper, p->pid.pid);
 }
 
-// ---- kill, pids, stats ----------------------------------------------------------------------
-
-static int kill_what(struct task_process *p, int signal, bool all)
-{
-    struct task *t = p->task;
-    if (!all || !t->cgroup)
-        return process_signal(&p->pid, signal);
-    int n = cgroup_signal_all(t->server->cgroups, t->cgroup, signal);
-    if (n > 0)
-        return 0;
-    // The cgroup may be gone already (the container has ended and is being removed), or be made
-    // unreadable from within: the process itself hears of it in any case.
-    int r = process_signal(&p->pid, signal);
-    return n < 0 && n != -ENOENT ? n : r;
-}
-
-static void oci_kill(struct task_process *p, int signal, bool all, struct task_done done)
-{
-    struct task *t = p->task;
-    struct error err = {0};
-    int r = kill_what(p, signal, all);
-    // A frozen process of cgroup v1 does not even die.
-    if (r == 0 && signal == SIGKILL && t->paused && t->cgroup) {
-        (void)cgroup_freeze(t->server->cgroups, t->cgroup, false);
-        t->paused = false;
-    }
-    if (r == -ESRCH)
-        error_set(&err, STATUS_NOT_FOUND, "container %s: process already finished", t->id);
-    else if (r < 0)
-        error_errno(&err, r, "signal %d to process %d of container %s", signal, (int)p->pid.pid,
-                    t->id);
-    done.fn(done.arg, r < 0 ? &err : NULL);
-}
-
-static const struct task_process *exec_of(const struct task *t, pid_t pid)
-{
-    const struct task_process *p;
-    TAILQ_FOREACH(p, &t->execs, link)
-    {
-        if (p->pid.pid == pid && p->state == PROCESS_RUNNING)
-            return p;
-    }
-    return NULL;
-}
-
-static void oci_pids(struct task *t, struct task_pids_done done)
-{
-    _cleanup_free_ pid_t *pids = NULL;
-    size_t n = 0;
-    struct error err = {0};
-    int r = t->cgroup ? cgroup_pids(t->server->cgroups, t->cgroup, &pids, &n) : 0;
-    _cleanup_free_ struct task_pid *list = calloc(n + 1, sizeof(*list));
-    if (r < 0 || !list) {
-        error_errno(&err, r < 0 ? r : ENOMEM, "pids of container %s", t->id);
-        done.fn(done.arg, NULL, 0, &err);
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        list[i] = (struct task_pid){.pid = (uint32_t)pids[i], .exec = exec_of(t, pids[i])};
-    done.fn(done.arg, list, n, NULL);
-}
+// ---- stats ----------------------------------------------------------------------
 
 static void oci_stats(struct task *t, struct task_stats_done done)
 {
-    const struct oci_task *e = engine_of(t);
-    Google__Any any = GOOGLE__ANY__INIT;
-    struct error err = {0};
-    if (e->ended) {
-        done.fn(done.arg, &e->last, NULL);
-        return;
-    }
-    int r = t->cgroup ? task_stats_of_cgroup(t->server->cgroups, t->cgroup, &any, &err)
-                      : error_set(&err, STATUS_NOT_FOUND, "container %s has no cgroup", t->id);
-    done.fn(done.arg, &any, r < 0 ? &err : NULL);
-    if (r == 0)
-        any_clear(&any);
+    contained_stats(&engine_of(t)->contained, done);
 }
 
 // ---- update, pause, resume ------------------------------------------------------------------
 
-// Not less memory than the container uses. The resources were parsed before, so what is odd in them
-// is the runtime's to say.
-static int check_memory(const struct task *t, const void *resources, size_t len, struct error *err)
-{
-    struct error ignored = {0};
-    json_object *memory = NULL;
-    int64_t limit = 0;
-    _cleanup_json_ json_object *o = json_parse(resources, len, "resources", &ignored);
-    if (!o || json_get_object(o, "memory", &memory, &ignored) < 0 || !memory ||
-        json_get_int(memory, "limit", &limit, &ignored) < 0 || !t->cgroup)
-        return 0;
-    return cgroup_memory_check(t->server->cgroups, t->cgroup, limit, "resources.memory.limit", err);
-}
-
 static void oci_update(struct task *t, const void *resources, size_t len, struct task_done done)
 {
     struct error err = {0};
-    if (check_memory(t, resources, len, &err) < 0) {
+    if (contained_check_memory(t, resources, len, &err) < 0) {
         done.fn(done.arg, &err);
         return;
     }
@@ -565,10 +423,7 @@ static struct oci_task *engine_new(struct task *t)
     struct oci_task *e = calloc(1, sizeof(*e));
     if (!e)
         return NULL;
-    e->task = t;
-    e->oom_fd = -1;
-    e->last = (Google__Any)GOOGLE__ANY__INIT;
-    ev_io_init(&e->oom, on_oom, -1, EV_READ);
+    contained_init(&e->contained, t);
     t->engine = e;
     return e;
 }
@@ -581,7 +436,7 @@ static int oci_open(struct task *t, const Google__Any *options, const struct pod
         return error_errno(err, ENOMEM, "container %s", t->id);
     if (oci_options_read(t, options, &e->rt, err) < 0 || oci_cgroup_place(t, pod, spec, err) < 0)
         return -1;
-    e->oom_kills = t->cgroup ? cgroup_oom_kills(t->server->cgroups, t->cgroup) : 0;
+    contained_begin(&e->contained);
     return 0;
 }
 
@@ -622,10 +477,8 @@ static int oci_adopt(struct task *t, json_object *described, struct error *err)
 static void oci_close(struct task *t)
 {
     struct oci_task *e = t->engine;
-    ev_io_stop(t->server->loop, &e->oom);
-    close_fd(&e->oom_fd);
+    contained_done(&e->contained);
     oci_runtime_done(&e->rt);
-    any_clear(&e->last);
     free(e);
     t->engine = NULL;
 }
@@ -641,9 +494,9 @@ const struct task_ops task_oci_ops = {
     .exec_start = oci_exec_start,
     .cancel = oci_cancel,
     .remove = oci_remove,
-    .reap = oci_reap,
-    .kill = oci_kill,
-    .pids = oci_pids,
+    .reap = contained_reap,
+    .kill = contained_kill,
+    .pids = contained_pids,
     .stats = oci_stats,
     .update = oci_update,
     .pause = oci_pause,

@@ -29,7 +29,9 @@ struct task_stats_done {
 };
 
 struct task_ops {
-    const char *name;
+    const char *name; // in records
+    // Kinds that a task may be made into (task_become), NULL-terminated; NULL: none.
+    const struct task_ops *const *others;
 
     // Makes task->engine from containerd's options (NULL: none) and may change the bundle's spec,
     // which has joined the pod (NULL: none) already and is stored afterwards. Sets io_uid, io_gid.
@@ -44,6 +46,9 @@ struct task_ops {
     // Frees task->engine. Called once, when nothing is open.
     void (*close)(struct task *t);
 
+    // Looks at the rootfs, in the job that has mounted it (a child: what it changes is lost), and
+    // gives a small number, 0 or more, which create finds in t->looked. NULL: nothing to look for.
+    int (*look)(const struct task *t, const char *rootfs);
     // Creates the container with init's stdio and fills init.pid and cgroup. From success on the
     // end of init must be reported with task_process_exited, exactly once.
     void (*create)(struct task *t, struct task_done done);
@@ -75,6 +80,13 @@ struct task_ops {
 
 // Containers by an OCI runtime's command line (runc, crun, ...).
 extern const struct task_ops task_oci_ops;
+
+// ---- what a kind of task asks for --------------------------------------------------------------
+
+// Makes the task one of another kind, from inside `create` before anything has been made on the
+// host: only then is it known what the rootfs holds. The other kind's create is to be called next.
+// `engine` is that kind's (its open has made it); the caller has freed its own.
+void task_become(struct task *t, const struct task_ops *other, void *engine);
 
 // ---- what a kind of task reports --------------------------------------------------------------
 

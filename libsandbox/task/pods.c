@@ -47,9 +47,9 @@ static void end_task(struct task *t, struct scan *scan)
     t->forced_code = scan->exit_status ? (int64_t)scan->exit_status : -1;
     if (t->init.state == PROCESS_NEW) {
         t->cancelled = true;
-        t->server->ops->cancel(&t->init);
+        t->ops->cancel(&t->init);
     } else {
-        t->server->ops->kill(&t->init, SIGKILL, true, (struct task_done){.fn = kill_ignored});
+        t->ops->kill(&t->init, SIGKILL, true, (struct task_done){.fn = kill_ignored});
     }
 }
 

@@ -97,14 +97,28 @@ struct stdio_spec task_process_stdio(const struct task_process *p)
 
 // ---- Waits ----------------------------------------------------------------------------------
 
-static void wait_answer(const struct task_process *p, struct rpc_call *call)
+static void wait_reply(uint32_t code, struct timespec exited_at, struct rpc_call *call)
 {
     Google__Timestamp at;
     Task__WaitResponse r = TASK__WAIT_RESPONSE__INIT;
-    timestamp_set(&at, p->exited_at);
-    r.exit_status = p->exit_code;
+    timestamp_set(&at, exited_at);
+    r.exit_status = code;
     r.exited_at = &at;
     api_reply(call, (const ProtobufCMessage *)&r);
+}
+
+static void wait_answer(const struct task_process *p, struct rpc_call *call)
+{
+    wait_reply(p->exit_code, p->exited_at, call);
+}
+
+bool task_process_departed(struct task_server *s, const char *ns, const char *id,
+                           const char *exec_id, struct rpc_call *call)
+{
+    const struct departed_exit *e = departed_find(&s->departed, ns, id, exec_id);
+    if (e)
+        wait_reply(e->code, e->at, call);
+    return e;
 }
 
 static void waiter_remove(struct task_waiter *w)
@@ -158,7 +172,7 @@ void task_process_done(struct task_process *p)
     }
     waits_end(p);
     if (p->task->engine)
-        p->task->server->ops->release(p);
+        p->task->ops->release(p);
     p->io = task_stdio_free(p->io);
     json_object_put(p->spec);
     free(p->exec_id);
@@ -259,7 +273,7 @@ static void ignore_done(void *arg, const struct error *err)
 // time to say that it was one.
 static void end_execs(struct task *t)
 {
-    const struct task_ops *ops = t->server->ops;
+    const struct task_ops *ops = t->ops;
     const struct task_done ignore = {.fn = ignore_done};
     struct task_process *p;
     if (!t->private_pid)
@@ -321,7 +335,7 @@ void task_await_stop(struct task *t, double seconds, struct task_done done)
     t->stopped = done;
     event_timer_arm(t->server->loop, &t->stop_timer, seconds);
     if (!t->init.exit_seen)
-        t->server->ops->kill(&t->init, SIGKILL, true, ignore);
+        t->ops->kill(&t->init, SIGKILL, true, ignore);
 }
 
 void task_oom(struct task *t)

@@ -34,7 +34,7 @@ void task_kill(struct task_process *p, uint32_t signal, bool all, struct rpc_cal
                        "%s of container %s has not been started: there is no process yet",
                        p->exec_id[0] ? p->exec_id : "init", t->id);
     else
-        t->server->ops->kill(p, (int)signal, all, (struct task_done){killed, call});
+        t->ops->kill(p, (int)signal, all, (struct task_done){killed, call});
 }
 
 // A question to the kind of task; keeps the task while it is open.
@@ -126,7 +126,7 @@ void task_pids(struct task *t, struct rpc_call *call)
 {
     struct query *q = query_new(t, call);
     if (q)
-        t->server->ops->pids(t, (struct task_pids_done){pids_known, q});
+        t->ops->pids(t, (struct task_pids_done){pids_known, q});
 }
 
 static void stats_known(void *arg, const Google__Any *stats, const struct error *err)
@@ -145,5 +145,5 @@ void task_stats(struct task *t, struct rpc_call *call)
 {
     struct query *q = query_new(t, call);
     if (q)
-        t->server->ops->stats(t, (struct task_stats_done){stats_known, q});
+        t->ops->stats(t, (struct task_stats_done){stats_known, q});
 }

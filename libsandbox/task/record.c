@@ -72,8 +72,8 @@ static json_object *encode(const struct task *t)
     if (t->init.pid.pid)
         json_object_object_add(o, "init", encode_pid(&t->init.pid));
     json_object_object_add(o, "execs", encode_execs(t));
-    json_object_object_add(o, "kind", json_object_new_string(t->server->ops->name));
-    json_object_object_add(o, "engine", t->server->ops->describe(t));
+    json_object_object_add(o, "kind", json_object_new_string(t->ops->name));
+    json_object_object_add(o, "engine", t->ops->describe(t));
     return o;
 }
 
@@ -203,11 +203,13 @@ static int decode(struct task_record *r, struct error *err)
         json_get_bool(r->root, "mounted", &r->mounted, err) < 0 ||
         json_get_bool(r->root, "engaged", &r->engaged, err) < 0 ||
         json_get_bool(r->root, "stopped", &r->stopped, err) < 0 ||
+        json_get_string(r->root, "kind", &r->kind, err) < 0 ||
         json_get_object(r->root, "engine", &r->engine, err) < 0 ||
         decode_pid(r->root, "init", &r->init, err) < 0)
         return -1;
-    if (!r->engine)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "engine: missing");
+    if (!r->engine || !r->kind)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: missing",
+                         r->engine ? "kind" : "engine");
     return decode_execs(r, err);
 }
 

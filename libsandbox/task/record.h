@@ -19,7 +19,7 @@
 struct task_record {
     json_object *root;   // owned
     json_object *engine; // what ops->adopt gets
-    const char *ns, *id, *bundle;
+    const char *ns, *id, *bundle, *kind;
     const char *sandbox_id, *name, *cgroup; // NULL: none
     bool mounted, engaged, stopped;
     struct process_id init;

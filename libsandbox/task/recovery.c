@@ -75,7 +75,7 @@ static void clean(struct leftover *l)
     struct timespec now;
     struct task_process *p;
     clock_gettime(CLOCK_REALTIME, &now);
-    t->server->ops->reap(t);
+    t->ops->reap(t);
     TAILQ_FOREACH(p, &t->execs, link)
     {
         task_process_exited(p, RECOVERY_EXIT_CODE, &now);
@@ -133,6 +133,17 @@ static int add_exec(struct task *t, const struct task_record_exec *e, struct err
     return 0;
 }
 
+static const struct task_ops *ops_of(const struct task_ops *ops, const char *kind)
+{
+    if (strcmp(ops->name, kind) == 0)
+        return ops;
+    for (size_t i = 0; ops->others && ops->others[i]; i++) {
+        if (strcmp(ops->others[i]->name, kind) == 0)
+            return ops->others[i];
+    }
+    return NULL;
+}
+
 static struct task *task_of(struct task_server *s, const struct task_record *rec, struct error *err)
 {
     struct task *t = task_new(s, rec->ns, rec->id, rec->bundle);
@@ -149,7 +160,13 @@ static struct task *task_of(struct task_server *s, const struct task_record *rec
     t->recorded = true;
     t->private_pid = true; // everything is reaped at once, by ops->reap
     t->init.pid = rec->init;
-    if (s->ops->adopt(t, rec->engine, err) < 0)
+    t->ops = ops_of(s->ops, rec->kind);
+    if (!t->ops) {
+        t->ops = s->ops;
+        error_set(err, STATUS_FAILED_PRECONDITION, "kind: \"%s\" is not served here", rec->kind);
+        return task_unref(t);
+    }
+    if (t->ops->adopt(t, rec->engine, err) < 0)
         return task_unref(t);
     for (size_t i = 0; i < rec->n_execs; i++) {
         if (add_exec(t, &rec->execs[i], err) < 0)

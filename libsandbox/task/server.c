@@ -43,12 +43,13 @@ static int copy_config(struct task_server *s, const struct task_config *c)
     s->sandboxes_dir = dup_or(c->sandboxes_dir, sandboxes);
     s->runtime = dup_or(c->runtime, "runc");
     s->runtime_root = dup_or(c->runtime_root, "/run/containerd/runc");
+    s->engine = dup_or(c->engine, "wasmtime");
     s->program = dup_or(c->program, "task server");
     s->version = dup_or(c->version, "");
     s->metrics_address = dup_or(c->metrics_address, "");
     s->shim = c->shim ? strdup(c->shim) : NULL;
-    if (!s->dir || !s->sandboxes_dir || !s->runtime || !s->runtime_root || !s->program ||
-        !s->version || !s->metrics_address || (c->shim && !s->shim))
+    if (!s->dir || !s->sandboxes_dir || !s->runtime || !s->runtime_root || !s->engine ||
+        !s->program || !s->version || !s->metrics_address || (c->shim && !s->shim))
         return -ENOMEM;
     return 0;
 }
@@ -254,10 +255,12 @@ struct task_server *task_server_free(struct task_server *s)
     task_events_free(s->events);
     cgroup_host_free(s->cgroups);
     map_free(s->tasks);
+    departed_done(&s->departed);
     free(s->dir);
     free(s->sandboxes_dir);
     free(s->runtime);
     free(s->runtime_root);
+    free(s->engine);
     free(s->shim);
     free(s->program);
     free(s->version);

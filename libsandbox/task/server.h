@@ -21,6 +21,7 @@ struct task_config {
     const char *sandboxes_dir;     // <id>/pod.json of the sandboxes; NULL: <dir>/sandboxes
     const char *runtime;           // when containerd names none
     const char *runtime_root;      // when containerd names none; the namespace is appended
+    const char *engine;            // of WebAssembly, when nobody names one; NULL: "wasmtime"
     const char *containerd_events; // containerd's ttrpc socket; NULL or "": publish nothing
     const char *shim;              // stub for <bundle>/shim-binary-path; NULL: write none
     const char *program;           // who we are, for the Inspect service; NULL: "task server"

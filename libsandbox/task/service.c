@@ -112,6 +112,13 @@ static void on_state(struct rpc_call *call, const ProtobufCMessage *msg, void *c
 static void on_wait(struct rpc_call *call, const ProtobufCMessage *msg, void *ctx)
 {
     const Task__WaitRequest *req = (const Task__WaitRequest *)msg;
+    const char *ns = namespace_of(call);
+    if (!ns)
+        return;
+    struct task *t = task_find(ctx, ns, req->id);
+    if ((!t || !task_process_find(t, req->exec_id)) &&
+        task_process_departed(ctx, ns, req->id, req->exec_id, call))
+        return;
     struct task_process *p = find_process(call, req->id, req->exec_id, ctx);
     if (p)
         task_process_wait(p, call);

@@ -18,6 +18,7 @@
 static const struct config_key keys[] = {
     ROW(runtime, CONFIG_STRING),
     ROW(runtime_root, CONFIG_STRING),
+    ROW(engine, CONFIG_STRING),
     ROW(containerd_events, CONFIG_STRING),
     ROW(sandboxer_metrics_address, CONFIG_STRING),
     ROW(task_metrics_address, CONFIG_STRING),
@@ -25,19 +26,21 @@ static const struct config_key keys[] = {
     ROW(default_unprivileged_icmp, CONFIG_BOOL),
 };
 
-int settings_init(struct settings *s, struct error *err)
+int settings_init(struct settings *s, const char *dir, struct error *err)
 {
     *s = (struct settings){
         .runtime = strdup("runc"),
-        .runtime_root = strdup("/run/kuasar-runc/runtime"),
+        .engine = strdup("wasmtime"),
         .containerd_events = strdup("/run/containerd/containerd.sock.ttrpc"),
         .sandboxer_metrics_address = strdup(""),
         .task_metrics_address = strdup(""),
         .default_unprivileged_ports = true,
         .default_unprivileged_icmp = true,
     };
-    if (s->runtime && s->runtime_root && s->containerd_events && s->sandboxer_metrics_address &&
-        s->task_metrics_address)
+    if (asprintf(&s->runtime_root, "%s/runtime", dir) < 0)
+        s->runtime_root = NULL;
+    if (s->runtime && s->runtime_root && s->engine && s->containerd_events &&
+        s->sandboxer_metrics_address && s->task_metrics_address)
         return 0;
     settings_done(s);
     return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
@@ -47,6 +50,7 @@ void settings_done(struct settings *s)
 {
     free(s->runtime);
     free(s->runtime_root);
+    free(s->engine);
     free(s->containerd_events);
     free(s->sandboxer_metrics_address);
     free(s->task_metrics_address);

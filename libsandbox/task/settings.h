@@ -9,6 +9,7 @@
 
 struct settings {
     char *runtime;                   // OCI runtime where a pod's runtime options name none: "runc"
+    char *engine;                    // of WebAssembly, where nobody names one: "wasmtime"
     char *runtime_root;              // its state directory; the namespace is appended
     char *containerd_events;         // containerd's ttrpc socket, for events
     char *sandboxer_metrics_address; // loopback "address:port" for metrics; "": none
@@ -17,8 +18,9 @@ struct settings {
     bool default_unprivileged_icmp;  // net.ipv4.ping_group_range="0 2147483647" in pods
 };
 
-// The defaults. Returns 0, or -1 without memory.
-int settings_init(struct settings *s, struct error *err);
+// The defaults of a kind whose state is in `dir` ("/run/kuasar-runc"). Returns 0, or -1 without
+// memory.
+int settings_init(struct settings *s, const char *dir, struct error *err);
 void settings_done(struct settings *s);
 // Reads `path`. A file that does not exist is an error only if it was asked for (`required`).
 // Errors name file, line and key. Returns 0 or -1.

@@ -47,7 +47,7 @@ static void exec_time_over(struct ev_loop *loop, ev_timer *w, int revents)
 {
     struct task *t = task_ref(container_of(w, struct task, exec_timer));
     if (t->init.state == PROCESS_STARTING)
-        t->server->ops->cancel(&t->init);
+        t->ops->cancel(&t->init);
     task_execs_give_up(t);
     task_unref(t);
 }
@@ -70,6 +70,7 @@ struct task *task_new(struct task_server *s, const char *ns, const char *id, con
     if (!t)
         return NULL;
     t->server = s;
+    t->ops = s->ops;
     t->refs = 1;
     t->ns = strdup(ns);
     t->id = strdup(id);
@@ -91,6 +92,12 @@ struct task *task_new(struct task_server *s, const char *ns, const char *id, con
     return t;
 }
 
+void task_become(struct task *t, const struct task_ops *other, void *engine)
+{
+    t->ops = other;
+    t->engine = engine;
+}
+
 struct task *task_ref(struct task *t)
 {
     t->refs++;
@@ -108,7 +115,7 @@ struct task *task_unref(struct task *t)
         task_exec_remove(TAILQ_FIRST(&t->execs));
     task_process_done(&t->init);
     if (t->engine)
-        t->server->ops->close(t);
+        t->ops->close(t);
     free(t->ns);
     free(t->id);
     free(t->bundle);

@@ -90,6 +90,7 @@ enum { TASK_DELETE_RUNTIME, TASK_DELETE_WAIT, TASK_DELETE_UNMOUNT, TASK_DELETE_R
 extern const struct stage_plan task_timing_plans[TASK_TIMING_MAX_];
 
 struct task;
+struct task_ops;
 struct task_server;
 struct task_stdio;
 struct task_op;
@@ -131,6 +132,7 @@ struct task_process {
 
 struct task {
     struct task_server *server;
+    const struct task_ops *ops; // its kind
     unsigned refs;
     bool stored;
     char *ns, *id, *bundle;
@@ -140,9 +142,10 @@ struct task {
     char *cgroup;     // path for linux/cgroup.h; NULL: unknown
     bool private_pid; // the kernel ends everything with init
     bool paused;
-    bool mounted;  // something may be mounted on <bundle>/rootfs
-    bool engaged;  // the kind of task may hold state of this task (ops->remove is due)
-    bool recorded; // a record is on disk
+    unsigned char looked; // ops->look's answer
+    bool mounted;         // something may be mounted on <bundle>/rootfs
+    bool engaged;         // the kind of task may hold state of this task (ops->remove is due)
+    bool recorded;        // a record is on disk
     // Create
     struct rpc_call *create_call; // NULL: answered or cancelled
     bool cancelled;

@@ -65,7 +65,7 @@ static void start_failed(struct task_op *op, const struct error *err)
     if (t->init.exit_seen)
         task_process_settle(&t->init);
     else // what waits for its start will never be started
-        t->server->ops->kill(&t->init, SIGKILL, true, (struct task_done){.fn = kill_ignored});
+        t->ops->kill(&t->init, SIGKILL, true, (struct task_done){.fn = kill_ignored});
     task_op_end(op, NULL);
 }
 
@@ -99,7 +99,7 @@ static void start_run(struct task_op *op)
     }
     task_process_move(&t->init, PROCESS_STARTING);
     task_timing_begin(t, TASK_TIMING_START);
-    t->server->ops->start(t, (struct task_done){started, op});
+    t->ops->start(t, (struct task_done){started, op});
 }
 
 void task_start(struct task *t, struct rpc_call *call)
@@ -225,7 +225,7 @@ static void exec_started(void *arg, const struct error *err)
         exec_answer(op);
     }
     if (lost || t->init.exit_seen)
-        t->server->ops->kill(p, SIGKILL, false, (struct task_done){.fn = kill_ignored});
+        t->ops->kill(p, SIGKILL, false, (struct task_done){.fn = kill_ignored});
     task_process_settle(p);
     task_op_end(op, NULL);
 }
@@ -264,7 +264,7 @@ static void exec_start_run(struct task_op *op)
     if (!p->io)
         exec_failed(op, &err);
     else
-        t->server->ops->exec_start(p, (struct task_done){exec_started, op});
+        t->ops->exec_start(p, (struct task_done){exec_started, op});
 }
 
 void task_exec_start(struct task_process *p, struct rpc_call *call)
@@ -286,6 +286,14 @@ static void delete_response(const struct task_process *p, Task__DeleteResponse *
     }
 }
 
+// Its Wait may be on its way.
+static void depart(const struct task_process *p)
+{
+    const struct task *t = p->task;
+    if (p->state == PROCESS_STOPPED)
+        departed_add(&t->server->departed, t->ns, t->id, p->exec_id, p->exit_code, &p->exited_at);
+}
+
 void task_exec_delete(struct task_process *p, struct rpc_call *call)
 {
     Task__DeleteResponse r;
@@ -296,6 +304,7 @@ void task_exec_delete(struct task_process *p, struct rpc_call *call)
     }
     delete_response(p, &r, &at);
     api_reply(call, (const ProtobufCMessage *)&r);
+    depart(p);
     task_exec_remove(p);
 }
 
@@ -319,6 +328,7 @@ static void deleted(void *arg, const struct error *err)
     task_events_publish(t->server->events, t->ns, "/tasks/delete", ANY_TASK_DELETE,
                         (const ProtobufCMessage *)&e);
     op_reply(op, (const ProtobufCMessage *)&r);
+    depart(p);
     task_drop(t);
     task_op_end(op, NULL);
 }
@@ -344,7 +354,7 @@ void task_delete(struct task *t, struct rpc_call *call)
     TAILQ_FOREACH(p, &t->execs, link)
     {
         if (p->state == PROCESS_STARTING)
-            t->server->ops->cancel(p);
+            t->ops->cancel(p);
     }
     task_op_start(t, &t->init, call, true, delete_run, NULL, 0);
     task_unref(t);
@@ -381,7 +391,7 @@ static void update_run(struct task_op *op)
     if (init_is_gone(op->task))
         op_fail_gone(op);
     else
-        op->task->server->ops->update(op->task, op->data, op->len, (struct task_done){updated, op});
+        op->task->ops->update(op->task, op->data, op->len, (struct task_done){updated, op});
 }
 
 static int check_resources(const Google__Any *resources, struct error *err)
@@ -455,7 +465,7 @@ static void pause_run(struct task_op *op)
     else if (t->init.state != PROCESS_RUNNING || t->paused)
         op_fail_state(op, &t->init, "only a running container can be paused");
     else
-        t->server->ops->pause(t, (struct task_done){paused, op});
+        t->ops->pause(t, (struct task_done){paused, op});
 }
 
 static void resume_run(struct task_op *op)
@@ -466,7 +476,7 @@ static void resume_run(struct task_op *op)
     else if (!t->paused)
         op_fail_state(op, &t->init, "only a paused container can be resumed");
     else
-        t->server->ops->resume(t, (struct task_done){resumed, op});
+        t->ops->resume(t, (struct task_done){resumed, op});
 }
 
 void task_pause(struct task *t, struct rpc_call *call)

@@ -14,6 +14,7 @@ static struct pod sample(void)
 {
     return (struct pod){
         .id = LENT("6d7b2c1a9f00"),
+        .runtime_type = LENT("io.containerd.kuasar-x.v2"),
         .pid_mode = POD_PID_POD,
         .net_ns = LENT("/run/netns/cni-1"),
         .uts_ns = LENT("/run/k/p/ns/uts"),
@@ -38,7 +39,8 @@ Test(pod, what_is_stored_is_loaded)
     cr_assert_eq(pod_store(&in, dir, &err), 0, "%s", err.text);
     cr_assert_eq(pod_load(&out, dir, &err), 0, "%s", err.text);
     cr_expect_eq(out.pid_mode, in.pid_mode);
-    cr_expect(same(out.id, in.id) && same(out.net_ns, in.net_ns) && same(out.ipc_ns, NULL) &&
+    cr_expect(same(out.id, in.id) && same(out.runtime_type, in.runtime_type) &&
+              same(out.net_ns, in.net_ns) && same(out.ipc_ns, NULL) &&
               same(out.uts_ns, in.uts_ns) && same(out.pid_ns, in.pid_ns) &&
               same(out.user_ns, NULL) && same(out.hosts, in.hosts) && same(out.hostname, NULL) &&
               same(out.resolv_conf, NULL) && same(out.shm, in.shm) &&

@@ -4,7 +4,7 @@
 #include "task/record.h"
 
 #define HEAD "\"version\":1,\"namespace\":\"k8s.io\",\"id\":\"c1\",\"bundle\":\"/run/b\""
-#define TAIL "\"engine\":{\"binary\":\"runc\",\"root\":\"/run/r\"}"
+#define TAIL "\"kind\":\"oci\",\"engine\":{\"binary\":\"runc\",\"root\":\"/run/r\"}"
 
 #define LONG_64 "0123456789012345678901234567890123456789012345678901234567890123"
 #define LONG    LONG_64 LONG_64 LONG_64 LONG_64
@@ -44,6 +44,7 @@ Test(record, broken_ones_are_refused)
         {"{", ""},
         {"[]", "object"},
         {"{" HEAD "}", "engine"},
+        {"{" HEAD ",\"engine\":{}}", "kind"},
         {"{\"version\":2}", "version"},
         {"{\"version\":1," TAIL "}", "namespace"},
         {"{\"version\":1,\"namespace\":\"..\",\"id\":\"c\",\"bundle\":\"/b\"," TAIL "}",

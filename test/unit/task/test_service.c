@@ -300,6 +300,22 @@ Test(service, an_exit_during_start_is_told_after_the_start)
     node_free(n);
 }
 
+// Else containerd shows 255 for the exit of a program that is faster than its Wait.
+Test(service, a_wait_that_comes_behind_the_delete_learns_the_exit_code)
+{
+    struct node *n = fake_node();
+    for (int i = 0; i < 2; i++) { // the name may be used again
+        cr_expect(create(n, "c1", NULL) == STATUS_OK);
+        cr_expect(node_start(n, "c1", "") == STATUS_OK);
+        cr_expect(node_kill(n, "c1", "", SIGKILL) == STATUS_OK);
+        cr_expect(node_wait(n, "c1", "") == 137);
+        cr_expect(node_delete(n, "c1", "", NULL) == STATUS_OK);
+        cr_expect(node_wait(n, "c1", "") == 137);
+    }
+    cr_expect(node_state(n, "c1", "") == -STATUS_NOT_FOUND);
+    node_free(n);
+}
+
 Test(service, a_failed_start_ends_the_process_and_its_waits)
 {
     struct node *n = fake_node();

@@ -13,7 +13,7 @@ static int load(struct settings *s, const char *text, struct error *err)
     cr_assert(fd >= 0);
     cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
     close(fd);
-    cr_assert_eq(settings_init(s, err), 0);
+    cr_assert_eq(settings_init(s, "/run/kuasar-runc", err), 0);
     int r = settings_load(s, path, true, err);
     unlink(path);
     return r;
@@ -40,6 +40,31 @@ Test(settings, metrics_at_loopback_addresses)
                  0, "%s", err.text);
     cr_expect_str_eq(s.task_metrics_address, "[::1]:9464");
     settings_done(&s);
+}
+
+// The examples say of themselves that they hold the defaults.
+Test(settings, examples)
+{
+    static const char *const kinds[] = {"runc", "wasm"};
+    for (size_t i = 0; i < 2; i++) {
+        struct settings s, defaults;
+        struct error err = {0};
+        char path[512], dir[64];
+        snprintf(path, sizeof path, TEST_DATA "/../examples/kuasar/%s.toml", kinds[i]);
+        snprintf(dir, sizeof dir, "/run/kuasar-%s", kinds[i]);
+        cr_assert_eq(settings_init(&s, dir, &err), 0);
+        cr_assert_eq(settings_init(&defaults, dir, &err), 0);
+        cr_assert_eq(settings_load(&s, path, true, &err), 0, "%s", err.text);
+        cr_expect_str_eq(s.runtime, defaults.runtime);
+        cr_expect_str_eq(s.runtime_root, defaults.runtime_root);
+        cr_expect_str_eq(s.engine, defaults.engine);
+        cr_expect_str_eq(s.containerd_events, defaults.containerd_events);
+        cr_expect_str_eq(s.sandboxer_metrics_address, "");
+        cr_expect_str_eq(s.task_metrics_address, "");
+        cr_expect(s.default_unprivileged_ports && s.default_unprivileged_icmp);
+        settings_done(&s);
+        settings_done(&defaults);
+    }
 }
 
 static void expect_refused(const char *text, const char *what)
