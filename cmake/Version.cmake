@@ -1,7 +1,8 @@
-# What --version prints: the project's version and, in a git checkout, the commit (else "unknown").
+# What --version prints: the project's version and the commit: -DKUASAR_COMMIT, or what git says (else "unknown").
+set(KUASAR_COMMIT "" CACHE STRING "The commit that this is, where git does not know it")
 find_package(Git QUIET)
-set(kuasar_git "")
-if(Git_FOUND)
+set(kuasar_git "${KUASAR_COMMIT}")
+if(Git_FOUND AND NOT kuasar_git)
   execute_process(COMMAND "${GIT_EXECUTABLE}" describe --always --dirty --abbrev=12
     WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}" OUTPUT_VARIABLE kuasar_git
     OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
@@ -13,5 +14,6 @@ set(KUASAR_SYSCONFDIR "/etc/kuasar" CACHE PATH "Where the daemons look for their
 add_library(kuasar_version INTERFACE)
 target_compile_definitions(kuasar_version INTERFACE
   KUASAR_VERSION="${PROJECT_VERSION}" KUASAR_COMMIT="${kuasar_git}"
+  KUASAR_LIBDIR="${CMAKE_INSTALL_FULL_LIBDIR}/kuasar"
   KUASAR_LIBEXECDIR="${CMAKE_INSTALL_FULL_LIBEXECDIR}/kuasar"
   KUASAR_SYSCONFDIR="${KUASAR_SYSCONFDIR}")

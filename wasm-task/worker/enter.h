@@ -1,0 +1,43 @@
+// Becoming a container: the pod's namespaces, a mount namespace with the rootfs as its root, the
+// identity and limits of the spec, nothing privileged left.
+#ifndef WASM_WORKER_ENTER_H
+#define WASM_WORKER_ENTER_H
+
+#include <stdint.h>
+
+#include "plan.h"
+
+// In this order. 0 or -1. For a process with one thread that has just been executed.
+//
+// Joins the namespaces that have a path, and makes those that are to be new (but for pid).
+int enter_namespaces(const struct plan *p, struct error *err);
+// Goes on in the pid namespace that the spec asks for: in a new process, if that is another one
+// than ours; the old one ends. In a new one, of which it is the first process, it ends by the
+// signals by which others do, and leaves no zombies.
+int enter_pids(const struct plan *p, struct error *err);
+// Makes a mount namespace of our own, with the mounts of the spec on the rootfs, masked and
+// read-only paths covered. Returns the rootfs (O_PATH), or -1.
+int enter_mounts(const struct plan *p, struct error *err);
+// Opens a file below a root; links and ".." are resolved inside it. A descriptor or a negative
+// errno.
+int enter_open(int root, const char *path, uint64_t flags);
+// Makes it the root, beside which nothing is left.
+int enter_root(const struct plan *p, int root, struct error *err);
+// For an exec. Goes on as a new process in the pid namespace of a container, whose first process is
+// behind `pidfd`; the old one ends. Returns the container's root (O_PATH), or -1.
+int enter_container_pids(int pidfd, pid_t pid, struct error *err);
+// Joins all other namespaces of it; its root is ours then.
+int enter_container(int pidfd, struct error *err);
+// For a file that the container's user is to open in a root that is not ours yet: the kernel looks
+// at the user and the groups of the spec from here on, and at our own again after
+// enter_user_left.
+int enter_user(const struct plan *p, struct error *err);
+int enter_user_left(struct error *err);
+// Where this process takes an AppArmor profile, which its root will not show any more: for
+// enter_identity. 0, with -1 in *ret_attr if the spec has none, or -1.
+int enter_profile_open(const struct plan *p, int *ret_attr, struct error *err);
+// Limits, groups, user, umask, AppArmor profile (`attr`: closed); no capability, no_new_privs, not
+// dumpable. From here on the process has nothing that the container should not have.
+int enter_identity(const struct plan *p, int attr, struct error *err);
+
+#endif

@@ -1,0 +1,395 @@
+// wasm-worker: one WebAssembly container
+//
+// SYNOPSIS
+//     wasm-worker run ENGINE CACHE CONSOLE BUNDLE
+//     wasm-worker exec ENGINE CACHE CONSOLE PID CGROUP
+//     wasm-worker engines | --version | --help
+//
+// The engines that there are, with their versions, are for people. Else started by wasm-task, as
+// root, with the container's standard input, output and error and what worker.h names. In this
+// order: the bundle's config.json is read; the process becomes the container (enter.h), from where
+// on it has nothing that the container should not have, and few system calls (filter.h); the module
+// is loaded from the cache or compiled (or was before, by a child: apart.h), and linked; the server
+// is told; the server says go; the module runs.
+//
+// EXIT CODE  The module's. Before it runs: 125, and why is said to the server.
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "apart.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "code.h"
+#include "engines.h"
+#include "enter.h"
+#include "filter.h"
+#include "linux/cgroup.h"
+#include "message.h"
+#include "oci/entry.h"
+#include "oci/resources.h"
+#include "terminal.h"
+#include "worker.h"
+
+#define EXIT_NOT_RUN 125
+
+// What the engine itself needs of a container's memory, at most half of it: the rest is the
+// module's. A module that wants more gets a failed memory.grow, which it may live with, before the
+// kernel kills the container.
+#define ENGINE_MEMORY (8ull * 1024 * 1024)
+
+// ---- the cgroup ---------------------------------------------------------------------------------
+
+static int read_limits(json_object *spec, struct oci_resources *ret, struct error *err)
+{
+    json_object *os = NULL, *resources = NULL;
+    *ret = (struct oci_resources){0};
+    if (json_get_object(spec, "linux", &os, err) < 0 ||
+        (os && json_get_object(os, "resources", &resources, err) < 0))
+        return -1;
+    if (resources && oci_resources_read(resources, ret, err) < 0)
+        return error_wrap(err, "linux.resources");
+    return 0;
+}
+
+static int enter_cgroup(const struct plan *p, const struct cgroup_limits *limits, struct error *err)
+{
+    bool created = false;
+    if (!p->cgroup)
+        return 0;
+    struct cgroup_host *host = cgroup_host_open();
+    if (!host)
+        return error_errno(err, errno, "cgroups");
+    int r = cgroup_make(host, p->cgroup, &created);
+    if (r == 0 && cgroup_limits_set(host, p->cgroup, limits, err) < 0) {
+        cgroup_host_free(host);
+        return -1;
+    }
+    if (r == 0)
+        r = cgroup_attach(host, p->cgroup, 0);
+    cgroup_host_free(host);
+    return r < 0 ? error_errno(err, r, "cgroup %s", p->cgroup) : 0;
+}
+
+// Bytes for the module's linear memory; 0: no limit.
+static uint64_t module_memory(int64_t memory)
+{
+    if (memory <= 0)
+        return 0;
+    uint64_t limit = (uint64_t)memory;
+    return limit - (limit / 2 < ENGINE_MEMORY ? limit / 2 : ENGINE_MEMORY);
+}
+
+static int set_oom_score(const struct plan *p, struct error *err)
+{
+    char text[16];
+    snprintf(text, sizeof(text), "%d", p->has_oom_score_adj ? p->oom_score_adj : 0);
+    int r = file_write_value_at(AT_FDCWD, "/proc/self/oom_score_adj", text);
+    // Nodes without CAP_SYS_RESOURCE may only raise it.
+    return r < 0 && r != -EACCES ? error_errno(err, r, "process.oomScoreAdj") : 0;
+}
+
+// ---- the module ---------------------------------------------------------------------------------
+
+static const char *path_of(char *const *env)
+{
+    for (; *env; env++) {
+        if (strncmp(*env, "PATH=", 5) == 0)
+            return *env + 5;
+    }
+    return "/";
+}
+
+struct module {
+    void *bytes;
+    size_t len;
+};
+
+// Opens it with the rights of the container's user; a descriptor or -1.
+static int open_module(const struct plan *p, int root, struct error *err)
+{
+    if (enter_user(p, err) < 0)
+        return -1;
+    _cleanup_close_ int fd = oci_entry_open(root, p->args[0], p->cwd, path_of(p->env));
+    if (enter_user_left(err) < 0)
+        return -1;
+    if (fd == -EACCES)
+        return error_set(err, STATUS_PERMISSION_DENIED,
+                         "process.args[0]: \"%.200s\" in the container's root is no file that user "
+                         "%u may read: chmod a+r (and a+x on its directories), or run as another "
+                         "user",
+                         p->args[0], p->uid);
+    if (fd < 0)
+        return error_errno(err, fd, "process.args[0]: \"%.200s\" in the container's root",
+                           p->args[0]);
+    return take_fd(&fd);
+}
+
+// All of it, or an error.
+static int read_all(int fd, void *to, size_t len)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t n = pread(fd, (char *)to + done, len - done, (off_t)done);
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+// Takes a copy: others may be able to write the file (a volume, an exec), and what is compiled must
+// be what the name of its code was made from.
+static int read_module(const struct plan *p, int root, struct module *ret, struct error *err)
+{
+    struct stat st;
+    _cleanup_close_ int fd = open_module(p, root, err);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &st) < 0)
+        return error_errno(err, errno, "%.200s", p->args[0]);
+    if (st.st_size < 8 || (uint64_t)st.st_size > WORKER_MODULE_MAX)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "%.200s: %lld bytes are no module (at least 8, at most %u)", p->args[0],
+                         (long long)st.st_size, WORKER_MODULE_MAX);
+    char magic[4];
+    if (read_all(fd, magic, sizeof(magic)) < 0 || memcmp(magic, "\0asm", 4) != 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "%.200s is no WebAssembly (it does not begin with \"\\0asm\")",
+                         p->args[0]);
+    ret->len = (size_t)st.st_size;
+    ret->bytes = mmap(NULL, ret->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (ret->bytes == MAP_FAILED)
+        return error_errno(err, errno, "%.200s", p->args[0]);
+    int r = read_all(fd, ret->bytes, ret->len);
+    return r < 0 ? error_errno(err, r, "%.200s", p->args[0]) : 0;
+}
+
+// ---- all of it ---------------------------------------------------------------------------------
+
+// What is to run: a module, or (execs alone) a native program.
+struct work {
+    const struct engine_ops *engine;
+    const char *cache;
+    struct plan plan; // args and env are used until the end
+    struct module module;
+    uint64_t memory_max;
+    int code;  // code_find; -1: none
+    bool made; // WORKER_CODE is code that was compiled apart
+    void *loaded;
+    bool native;
+    int terminal; // the slave; -1: none
+    int attr;     // enter_profile_open; -1: none
+};
+
+// Finds it in a root, and tells.
+static int find_work(struct work *w, int root, bool native_too, struct error *err)
+{
+    struct worker_module said = {0};
+    struct error why = {0};
+    if (read_module(&w->plan, root, &w->module, &why) < 0) {
+        w->native = native_too;
+        if (!native_too) {
+            *err = why;
+            return -1;
+        }
+    } else {
+        code_name(w->engine, w->module.bytes, w->module.len, said.name);
+        w->code = code_find(w->cache, said.name);
+        said.cached = w->code >= 0;
+    }
+    if (!message_send(WORKER_CONTROL, &said, sizeof(said), -1))
+        return error_errno(err, errno, "control socket");
+    close(WORKER_CONTROL);
+    return 0;
+}
+
+// Compiles what is in no cache, if the engine does that in a process of its own.
+static int compile_apart(struct work *w, struct error *err)
+{
+    if (w->native || w->code >= 0 || !w->engine->compile_apart)
+        return 0;
+    int r = apart_compile(w->engine, &w->plan, w->module.bytes, w->module.len, WORKER_CODE, err);
+    w->made = r > 0;
+    return r < 0 ? error_wrap(err, "%.200s", w->plan.args[0]) : 0;
+}
+
+static int become(struct work *w, struct error *err)
+{
+    if (w->terminal >= 0 &&
+        (fchown(w->terminal, w->plan.uid, (gid_t)-1) < 0 || terminal_take(w->terminal, err) < 0))
+        return -1;
+    if (chdir(w->plan.cwd) < 0)
+        return error_errno(err, errno, "process.cwd %s", w->plan.cwd);
+    return enter_identity(&w->plan, take_fd(&w->attr), err);
+}
+
+// wasm-worker run ENGINE CACHE CONSOLE BUNDLE
+static int prepare_run(struct work *w, char **argv, struct error *err)
+{
+    struct plan *plan = &w->plan;
+    struct oci_resources resources;
+    if (plan_read(plan, argv[0], err) < 0 || read_limits(plan->spec, &resources, err) < 0 ||
+        enter_cgroup(plan, &resources.limits, err) < 0 || set_oom_score(plan, err) < 0 ||
+        enter_namespaces(plan, err) < 0 || enter_pids(plan, err) < 0)
+        return -1;
+    w->memory_max = module_memory(resources.limits.memory);
+    _cleanup_close_ int root = enter_mounts(plan, err);
+    if (root < 0 || find_work(w, root, false, err) < 0 || compile_apart(w, err) < 0 ||
+        enter_profile_open(plan, &w->attr, err) < 0 || enter_root(plan, root, err) < 0)
+        return -1;
+    return become(w, err);
+}
+
+// What the container's limit is now.
+static uint64_t memory_of(const struct cgroup_host *host, const char *path)
+{
+    struct cgroup_stats stats = {0};
+    if (cgroup_stats_read(host, path, &stats) < 0)
+        return 0;
+    uint64_t limit = stats.memory_limit;
+    cgroup_stats_done(&stats);
+    return module_memory(limit < INT64_MAX ? (int64_t)limit : -1);
+}
+
+static int join_cgroup(struct work *w, const char *path, struct error *err)
+{
+    struct cgroup_host *host = path[0] ? cgroup_host_open() : NULL;
+    int r = !path[0] ? 0 : host ? cgroup_attach(host, path, 0) : -errno;
+    w->memory_max = host && r == 0 ? memory_of(host, path) : 0;
+    cgroup_host_free(host);
+    return r < 0 ? error_errno(err, r, "cgroup %s", path) : 0;
+}
+
+// wasm-worker exec ENGINE CACHE CONSOLE PID CGROUP
+static int prepare_exec(struct work *w, char **argv, struct error *err)
+{
+    const int spec = WORKER_EXTRA, container = WORKER_EXTRA + 1;
+    if (plan_read_process(&w->plan, spec, err) < 0 || join_cgroup(w, argv[1], err) < 0 ||
+        (w->plan.has_oom_score_adj && set_oom_score(&w->plan, err) < 0))
+        return -1;
+    close(spec);
+    _cleanup_close_ int root = enter_container_pids(container, atoi(argv[0]), err);
+    if (root < 0 || find_work(w, root, true, err) < 0 || compile_apart(w, err) < 0 ||
+        enter_profile_open(&w->plan, &w->attr, err) < 0 || enter_container(container, err) < 0)
+        return -1;
+    close(container);
+    return become(w, err);
+}
+
+// Without privileges.
+static int get_ready(struct work *w, const struct engine_ops *engine, struct worker_ready *ready)
+{
+    const struct engine_program program = {
+        .args = w->plan.args, .env = w->plan.env, .cwd = w->plan.cwd, .memory_max = w->memory_max};
+    struct error *err = &ready->err;
+    if (w->native)
+        return 0;
+    (void)signal(SIGXFSZ, SIG_IGN); // too large a file (RLIMIT_FSIZE) is an error of a write
+    if (filter_before_compile(err) < 0)
+        return -1;
+    w->loaded = w->made ? engine->restore_apart(WORKER_CODE) : code_load(engine, w->code);
+    if (w->loaded) {
+        ready->code = w->made;
+    } else {
+        w->loaded = engine->compile(w->module.bytes, w->module.len, err);
+        ready->code = w->loaded && code_leave(engine, w->loaded, WORKER_CODE);
+    }
+    munmap(w->module.bytes, w->module.len);
+    if (!w->loaded || engine->link(w->loaded, &program, err) < 0)
+        return error_wrap(err, "%.200s", w->plan.args[0]);
+    if (chdir("/") < 0)
+        return error_errno(err, errno, "/");
+    close_fd(&w->code);
+    return filter_before_run(err);
+}
+
+static int run_native(const struct work *w)
+{
+    environ = w->plan.env;
+    execvp(w->plan.args[0], w->plan.args);
+    int e = errno;
+    fprintf(stderr, "%s: %s\n", w->plan.args[0], strerror(e));
+    return e == ENOENT ? 127 : 126;
+}
+
+static int print_help(void)
+{
+    puts("Usage: wasm-worker engines | --version | --help\n"
+         "       wasm-worker run|exec ... (wasm-task starts it)\n"
+         "The engines are those that are installed, with their versions.");
+    return 0;
+}
+
+static int print_version(void)
+{
+    puts("Version: " KUASAR_VERSION "-" KUASAR_COMMIT);
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    int (*print)(void);
+} questions[] = {
+    {"engines", engines_print}, {"--version", print_version}, {"-v", print_version},
+    {"--help", print_help},     {"-h", print_help},
+};
+
+static const struct {
+    const char *name;
+    int argc; // behind ENGINE, CACHE and CONSOLE
+    int (*prepare)(struct work *w, char **argv, struct error *err);
+} verbs[] = {
+    {"run", 1, prepare_run},
+    {"exec", 2, prepare_exec},
+};
+
+// Up to the end of it; returns the exit code.
+static int work_all(struct work *w, size_t verb, char **argv)
+{
+    struct worker_ready ready = {0};
+    char go = 0;
+    const struct engine_ops *engine = engines_load(argv[2], &ready.err);
+    w->engine = engine;
+    w->cache = argv[3];
+    w->terminal = engine && argv[4][0] ? terminal_make(argv[4], &ready.err) : -1;
+    bool good = engine && (!argv[4][0] || w->terminal >= 0) &&
+                verbs[verb].prepare(w, argv + 5, &ready.err) == 0 &&
+                get_ready(w, engine, &ready) == 0;
+    close(WORKER_CODE);
+    if (write(WORKER_READY, &ready, sizeof(ready)) != sizeof(ready) || !good)
+        return EXIT_NOT_RUN;
+    close(WORKER_READY);
+    if (read(WORKER_GO, &go, 1) != 1 || go != WORKER_RUN)
+        return EXIT_NOT_RUN;
+    close(WORKER_GO);
+    return w->native ? run_native(w) : engine->run(w->loaded);
+}
+
+int main(int argc, char **argv)
+{
+    static struct work work = {.code = -1, .attr = -1};
+    size_t verb = 0;
+    for (size_t i = 0; argc == 2 && i < ARRAY_SIZE(questions); i++) {
+        if (strcmp(questions[i].name, argv[1]) == 0)
+            return questions[i].print();
+    }
+    while (argc > 1 && verb < ARRAY_SIZE(verbs) && strcmp(verbs[verb].name, argv[1]) != 0)
+        verb++;
+    if (argc < 5 || verb == ARRAY_SIZE(verbs) || argc - 5 != verbs[verb].argc) {
+        fputs("Usage: wasm-worker run|exec ENGINE CACHE CONSOLE ... (wasm-task starts it)\n",
+              stderr);
+        return 2;
+    }
+    // What others have for the end of a process is not for one whose system calls are counted.
+    _exit(work_all(&work, verb, argv));
+}

@@ -1,0 +1,70 @@
+// What a worker has to become: read from the bundle's config.json, which the task server has
+// written.
+#ifndef WASM_WORKER_PLAN_H
+#define WASM_WORKER_PLAN_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "linux/mount.h"
+
+// Limits on what a spec may ask for.
+#define PLAN_STRINGS_MAX 16384 // arguments or environment, or masked paths
+#define PLAN_GROUPS_MAX  65536
+#define PLAN_RLIMITS_MAX 16
+#define PLAN_MOUNTS_MAX  4096
+#define PLAN_PROFILE_MAX 1024 // length of an AppArmor profile's name
+
+struct plan_rlimit {
+    int resource;
+    struct rlimit limit;
+};
+
+struct plan_mount {
+    const char *destination;
+    struct mount_spec spec;
+};
+
+// Strings are borrowed from `spec`, or arrays of them.
+struct plan {
+    json_object *spec;   // owned
+    char root[PATH_MAX]; // path of the rootfs
+    bool root_readonly;
+    char **args, **env; // NULL-terminated
+    const char *cwd;
+    const char *apparmor; // profile; NULL: as we are
+    uid_t uid;
+    gid_t gid;
+    gid_t *groups;
+    size_t n_groups;
+    mode_t umask;
+    bool has_oom_score_adj;
+    int oom_score_adj;
+    struct plan_rlimit rlimits[PLAN_RLIMITS_MAX];
+    size_t n_rlimits;
+    const char *net_ns, *ipc_ns, *uts_ns, *pid_ns, *cgroup_ns; // paths; NULL: as we are, or new
+    int new_ns;                        // CLONE_NEW* of those that are to be new, without a path
+    const char *hostname, *domainname; // of a new uts namespace; NULL: as it is
+    struct plan_mount *mounts;
+    size_t n_mounts;
+    char **masked, **readonly; // absolute paths, NULL-terminated
+    const char *cgroup;        // as the spec says it; NULL: none
+};
+
+// Reads a container's. INVALID_ARGUMENT names the field, UNIMPLEMENTED one that asks for what
+// there is not (unsupported.h). 0 or -1.
+int plan_read(struct plan *p, const char *bundle, struct error *err);
+// The same from a spec that has been read (also the fuzzer's entry point). Takes it in any case.
+int plan_make(struct plan *p, json_object *spec, const char *bundle, struct error *err);
+// Reads the OCI process of an exec from a file: `process` alone.
+int plan_read_process(struct plan *p, int fd, struct error *err);
+// The same from memory.
+int plan_parse_process(struct plan *p, const void *text, size_t len, struct error *err);
+void plan_done(struct plan *p);
+
+#endif
