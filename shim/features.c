@@ -263,10 +263,15 @@ static int find_features(const char *engine, const char *dir, struct buf *out, s
     return 0;
 }
 
+int features_least(struct buf *out)
+{
+    return buf_append(out, built_in, sizeof built_in - 1);
+}
+
 int features_get(const char *engine, const char *dir, struct buf *out, struct error *err)
 {
     if (find_features(engine, dir, out, err) == 0)
         return 0;
-    (void)buf_append(out, built_in, sizeof built_in - 1);
+    (void)features_least(out);
     return -1;
 }

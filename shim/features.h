@@ -15,5 +15,7 @@
 // those that every runtime has. Returns 0, or -1 when they are the last (the reason is in *err), or
 // when there is no memory (then `out` is empty).
 int features_get(const char *engine, const char *dir, struct buf *out, struct error *err);
+// Appends those that every runtime has. Returns 0 or a negative errno.
+int features_least(struct buf *out);
 
 #endif

@@ -130,6 +130,27 @@ char *info_wanted_engine(const struct buf *input)
     return NULL;
 }
 
+// The keys of our configuration file, of which one matters here, too.
+static const struct config_key our_keys[] = {
+    TOML_TEXT("runtime", binary_name),
+    TOML_TEXT("runtime_root", other),
+    TOML_TEXT("engine", other),
+    TOML_TEXT("containerd_events", other),
+    TOML_TEXT("sandboxer_metrics_address", other),
+    TOML_TEXT("task_metrics_address", other),
+    TOML_FLAG("default_unprivileged_ports"),
+    TOML_FLAG("default_unprivileged_icmp"),
+};
+
+int info_configured_engine(const char *path, char **ret, struct error *err)
+{
+    struct toml_options toml = {0};
+    int r = config_load(path, our_keys, ARRAY_SIZE(our_keys), &toml, err);
+    free(toml.other);
+    *ret = toml.binary_name;
+    return r;
+}
+
 int info_encode(const struct info *info, struct buf *out)
 {
     _cleanup_(buf_free) struct buf version;

@@ -1,9 +1,9 @@
-// containerd-shim-kuasar-runc-v1, -v2: what containerd runs for a handler whose pods are served by
-// runc-sandboxer. The sandboxer and its task server do the work; this program exists because
-// containerd removes a running container's bundle when it is restarted and cannot find the program
-// that the handler's runtime_type names, and because it asks it what the handler can do.
+// containerd-shim-kuasar-runc-v2 and its other names (family.c): what containerd runs for a handler
+// whose pods are served by a sandboxer of ours. The sandboxer and its task server do the work; this
+// program exists because containerd removes a running container's bundle when it is restarted and
+// cannot find the program that the handler's runtime_type names, and because it asks it what the
+// handler can do.
 #include <errno.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,16 +13,14 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/config.h"
+#include "base/file.h"
 #include "shim/delete.h"
+#include "shim/family.h"
 #include "shim/features.h"
 #include "shim/info.h"
 #include "shim/options.h"
 
-#define RUN_DIR     "/run/kuasar-runc"
-#define TASK_SOCKET RUN_DIR "/task.sock"
-#define CONFIG_FILE KUASAR_SYSCONFDIR "/runc.toml"
-#define OUTPUT_MAX  (FEATURES_SIZE_MAX + 4096)
+#define OUTPUT_MAX (FEATURES_SIZE_MAX + 4096)
 // What containerd is told of a task that nobody can ask any more: killed.
 #define EXIT_KILLED 137
 
@@ -47,57 +45,37 @@ static const char *program_name(const char *argv0)
     return slash ? slash + 1 : argv0 ? argv0 : "containerd-shim-kuasar-runc-v2";
 }
 
-// The default OCI runtime of the configuration. A file that the daemons would refuse must not take
-// the handler's features away, so its errors are warnings.
-static char *configured_engine(void)
+// What the OCI runtime can do that the options or the configuration name.
+static void take_features(const struct family *f, const struct buf *input, struct buf *features)
 {
-    struct config {
-        char *runtime, *runtime_root, *events;
-        bool ports, icmp;
-    } config = {0};
-    static const struct config_key keys[] = {
-        {.key = "runtime", .type = CONFIG_STRING, .offset = offsetof(struct config, runtime)},
-        {.key = "runtime_root",
-         .type = CONFIG_STRING,
-         .offset = offsetof(struct config, runtime_root)},
-        {.key = "containerd_events",
-         .type = CONFIG_STRING,
-         .offset = offsetof(struct config, events)},
-        {.key = "default_unprivileged_ports",
-         .type = CONFIG_BOOL,
-         .offset = offsetof(struct config, ports)},
-        {.key = "default_unprivileged_icmp",
-         .type = CONFIG_BOOL,
-         .offset = offsetof(struct config, icmp)},
-    };
     struct error err = {0};
-    if (access(CONFIG_FILE, F_OK) == 0 &&
-        config_load(CONFIG_FILE, keys, ARRAY_SIZE(keys), &config, &err) < 0)
+    _cleanup_free_ char *engine = info_wanted_engine(input);
+    if (!engine && access(f->config, F_OK) == 0 &&
+        info_configured_engine(f->config, &engine, &err) < 0)
         fprintf(stderr, "warning: %s\n", err.text);
-    free(config.runtime_root);
-    free(config.events);
-    return config.runtime;
+    if (features_get(engine ? engine : "runc", f->dir, features, &err) < 0)
+        fprintf(stderr, "warning: %s; telling containerd the least features\n", err.text);
 }
 
 static int run_info(const char *program)
 {
+    const struct family *f = family_of(program);
     _cleanup_(buf_free) struct buf input, features, out;
     buf_init(&input, INFO_INPUT_MAX);
     buf_init(&features, FEATURES_SIZE_MAX);
     buf_init(&out, OUTPUT_MAX);
     info_read_input(STDIN_FILENO, &input);
-    _cleanup_free_ char *engine = info_wanted_engine(&input);
-    if (!engine)
-        engine = configured_engine();
+    if (f->asks_runtime)
+        take_features(f, &input, &features);
+    else
+        (void)features_least(&features);
 
-    struct error err = {0};
-    if (features_get(engine ? engine : "runc", RUN_DIR, &features, &err) < 0)
-        fprintf(stderr, "warning: %s; telling containerd the least features\n", err.text);
-
+    char name[64];
     size_t len = strlen(program);
     bool v1 = len > 3 && strcmp(program + len - 3, "-v1") == 0;
+    (void)path_format(name, sizeof name, "io.containerd.%s.%s", f->runtime, v1 ? "v1" : "v2");
     const struct info info = {
-        .name = v1 ? "io.containerd.kuasar-runc.v1" : "io.containerd.kuasar-runc.v2",
+        .name = name,
         .version = KUASAR_VERSION,
         .revision = KUASAR_COMMIT,
         .features = &features,
@@ -110,11 +88,11 @@ static int run_info(const char *program)
     return write_output(&out);
 }
 
-static int run_delete(const struct shim_options *o)
+static int run_delete(const char *program, const struct shim_options *o)
 {
     const char *bundle = *o->bundle ? o->bundle : ".";
     char path[sizeof((struct sockaddr_un *)NULL)->sun_path];
-    delete_server_path(bundle, TASK_SOCKET, path, sizeof path);
+    delete_server_path(bundle, family_of(program)->task_socket, path, sizeof path);
     if (delete_ask_server(path) == TASK_SERVER_GONE)
         fprintf(stderr, "no task server listens on %s; the next one cleans up after %s\n", path,
                 *o->id ? o->id : "the container");
@@ -132,11 +110,13 @@ static int run_delete(const struct shim_options *o)
 }
 
 // The text reaches the user through containerd.
-static int refuse_start(void)
+static int refuse_start(const struct family *f)
 {
-    fprintf(stderr, "pods of this runtime are served by runc-sandboxer, not by a shim: set "
-                    "sandboxer = \"runc\" for it in containerd's runtime table and the proxy "
-                    "plugin \"runc\" of type \"sandbox\" (containerd 2.1 or newer)\n");
+    fprintf(stderr,
+            "pods of this runtime are served by %s, not by a shim: set sandboxer = \"%s\" for it "
+            "in containerd's runtime table and the proxy plugin \"%s\" of type \"sandbox\" "
+            "(containerd 2.1 or newer)\n",
+            f->sandboxer, f->plugin, f->plugin);
     return EXIT_FAILURE;
 }
 
@@ -159,9 +139,9 @@ int main(int argc, char **argv)
     case SHIM_INFO:
         return run_info(program);
     case SHIM_DELETE:
-        return run_delete(&options);
+        return run_delete(program, &options);
     case SHIM_START:
-        return refuse_start();
+        return refuse_start(family_of(program));
     case SHIM_VERSION:
         printf("%s %s (%s)\n", program, KUASAR_VERSION, KUASAR_COMMIT);
         return EXIT_SUCCESS;

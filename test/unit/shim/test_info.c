@@ -128,3 +128,25 @@ Test(info, encodes_a_runtime_info)
     cr_expect_eq(memcmp(out.data, want, out.len), 0);
     buf_free(&out);
 }
+
+// ---- the configuration --------------------------------------------------------------------------
+
+// Every key of the example is known.
+Test(info, configured_engine)
+{
+    char *engine = NULL;
+    struct error err = {0};
+    cr_expect_eq(info_configured_engine(TEST_DATA "/../examples/kuasar/runc.toml", &engine, &err),
+                 0, "%s", err.text);
+    cr_expect(engine && strcmp(engine, "runc") == 0);
+    free(engine);
+}
+
+Test(info, configuration_that_is_not_there)
+{
+    char *engine = NULL;
+    struct error err = {0};
+    cr_expect_eq(info_configured_engine("/nonexistent/runc.toml", &engine, &err), -1);
+    cr_expect_null(engine);
+    cr_expect_not_null(strstr(err.text, "/nonexistent/runc.toml"));
+}

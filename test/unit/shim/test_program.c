@@ -11,6 +11,8 @@
 
 #define PROGRAM TEST_BINARY_DIR "/shim/containerd-shim-kuasar-runc-v2"
 #define V1      TEST_BINARY_DIR "/shim/containerd-shim-kuasar-runc-v1"
+#define WASM    TEST_BINARY_DIR "/shim/containerd-shim-kuasar-wasm-v2"
+#define EDGE    TEST_BINARY_DIR "/shim/containerd-shim-kuasar-wasmedge-v1"
 
 struct result {
     int code;
@@ -47,6 +49,20 @@ Test(program, start_is_refused_in_one_line)
     cr_expect_eq(strchr(r.out, '\n'), r.out + r.len - 1);
     cr_expect_not_null(strstr(r.out, "sandboxer = \"runc\""));
     cr_expect_not_null(strstr(r.out, "containerd 2.1"));
+    r = run(EDGE " -namespace k8s.io -id x start 2>&1 </dev/null");
+    cr_expect_eq(r.code, 1);
+    cr_expect_not_null(strstr(r.out, "served by wasm-sandboxer"));
+    cr_expect_not_null(strstr(r.out, "sandboxer = \"wasm\""));
+}
+
+// The task server of its own kind is asked.
+Test(program, delete_names_its_task_server)
+{
+    if (access("/run/kuasar-wasm/task.sock", F_OK) == 0)
+        cr_skip_test("a task server runs here");
+    struct result r = run(WASM " -id x -bundle /nonexistent delete 2>&1 >/dev/null");
+    cr_expect_eq(r.code, 0);
+    cr_expect_not_null(strstr(r.out, "/run/kuasar-wasm/task.sock"));
 }
 
 Test(program, delete_answers_whatever_is_there)
@@ -91,6 +107,19 @@ Test(program, info_never_fails)
     expect_info(run(NO_ENGINE V1 " -info 2>/dev/null"), "io.containerd.kuasar-runc.v1");
     struct result r = run(NO_ENGINE PROGRAM " -info 2>&1 >/dev/null");
     cr_expect_not_null(strstr(r.out, "warning: no-such-engine"));
+}
+
+// WebAssembly containers have the least: no runtime is asked, and the spec of user namespaces and
+// recursive read-only mounts is for native ones alone.
+Test(program, info_of_a_wasm_handler)
+{
+    struct wire_field f, value;
+    struct result r = run(NO_ENGINE WASM " -info 2>&1");
+    expect_info(r, "io.containerd.kuasar-wasm.v2");
+    cr_assert(wire_find(r.out, r.len, 4, &f) && wire_find(f.data, f.len, 2, &value));
+    cr_expect_null(memmem(value.data, value.len, "\"rro\"", 5));
+    cr_expect_null(memmem(value.data, value.len, "\"user\"", 6));
+    expect_info(run(EDGE " -info 2>&1 </dev/null"), "io.containerd.kuasar-wasmedge.v1");
 }
 
 Test(program, wrong_usage)
