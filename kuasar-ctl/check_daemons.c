@@ -113,7 +113,7 @@ void check_daemons(struct doctor *d)
     if (kinds_find(&kinds, run_dir, d->ctl->options->kind, &err) < 0 || !kinds.n) {
         found(d, VERDICT_ERROR, "%s",
               *err.text ? err.text : "no sandboxer has been started: there is no state directory");
-        remedy(d, "start one: systemctl enable --now kuasar-runc");
+        remedy(d, "start one: systemctl enable --now kuasar-runc (or kuasar-wasm)");
         return;
     }
     for (size_t i = 0; i < kinds.n; i++) {

@@ -9,13 +9,12 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "ctl/doctor.h"
+#include "ctl/handlers.h"
 #include "ctl/trust.h"
 #include "rpc/listen.h"
 
-#define CRI_RUNTIME  "plugins.\"io.containerd.cri.v1.runtime\""
 #define CRI_IMAGES   "plugins.\"io.containerd.cri.v1.images\""
-#define RUNTIMES     CRI_RUNTIME ".containerd.runtimes"
-#define OUR_EXAMPLE  "examples/containerd/kuasar-runc.toml"
+#define EXAMPLES     "examples/containerd"
 #define SHIM_PREFIX  "containerd-shim-"
 #define TYPE_OF_RUNC "io.containerd.runc.v2"
 
@@ -23,25 +22,17 @@ struct handler {
     struct doctor *d;
     const struct document *doc;
     const char *name;
-    char table[300]; // its table's key
 };
-
-// How a table's name is written in a key.
-static void quote(char *to, size_t size, const char *name)
-{
-    bool bare = name[strcspn(name, ". \t")] == '\0';
-    snprintf(to, size, bare ? "%s" : "\"%s\"", name);
-}
 
 static const char *value(const struct handler *h, const char *key)
 {
-    const char *text = document_getf(h->doc, "%s.%s", h->table, key);
-    return text ? text : "";
+    return handlers_value(h->doc, h->name, key);
 }
 
 // ---- the sandboxer ------------------------------------------------------------------------------
 
-static void check_socket(struct doctor *d, const char *handler, const char *address)
+static void check_socket(struct doctor *d, const char *handler, const char *sandboxer,
+                         const char *address)
 {
     struct error err = {0};
     char path[PATH_MAX];
@@ -49,14 +40,16 @@ static void check_socket(struct doctor *d, const char *handler, const char *addr
         address += 7;
     if (*address != '/' || doctor_path(d, path, sizeof path, "%s", address) < 0) {
         found(d, VERDICT_ERROR, "%s: the address of its sandboxer is \"%s\"", handler, address);
-        remedy(d, "give the path of the sandboxer's socket, see " OUR_EXAMPLE);
+        remedy(d, "give the path of the sandboxer's socket, see " EXAMPLES);
         return;
     }
     int fd = rpc_connect_unix(path, &err);
     if (fd < 0) {
         found(d, VERDICT_ERROR, "%s: its sandboxer does not listen: %s", handler, err.text);
-        remedy(d, "start it (systemctl start kuasar-runc), or make the address in proxy_plugins "
-                  "that of its --listen");
+        remedy(d,
+               "start it (systemctl start kuasar-%s), or make the address in proxy_plugins that of "
+               "its --listen",
+               sandboxer);
         return;
     }
     close(fd);
@@ -66,13 +59,13 @@ static void check_socket(struct doctor *d, const char *handler, const char *addr
 static void check_proxy(const struct handler *h, const char *sandboxer)
 {
     char name[128];
-    quote(name, sizeof name, sandboxer);
+    handlers_quote(name, sizeof name, sandboxer);
     const char *type = document_getf(h->doc, "proxy_plugins.%s.type", name);
     const char *address = document_getf(h->doc, "proxy_plugins.%s.address", name);
     if (!type) {
         found(h->d, VERDICT_ERROR, "%s: sandboxer = \"%s\", but there is no [proxy_plugins.%s]",
               h->name, sandboxer, sandboxer);
-        remedy(h->d, "add the table as in " OUR_EXAMPLE ", and restart containerd");
+        remedy(h->d, "add the table as in " EXAMPLES ", and restart containerd");
         return;
     }
     if (strcmp(type, "sandbox") != 0) {
@@ -81,7 +74,7 @@ static void check_proxy(const struct handler *h, const char *sandboxer)
         remedy(h->d, "make it type = \"sandbox\", and restart containerd");
         return;
     }
-    check_socket(h->d, h->name, address ? address : "");
+    check_socket(h->d, h->name, sandboxer, address ? address : "");
 }
 
 // ---- the shim -----------------------------------------------------------------------------------
@@ -124,13 +117,13 @@ static void check_shim(const struct handler *h)
         found(d, there ? VERDICT_OK : VERDICT_ERROR, "%s: its shim is %s%s", h->name, fixed,
               there ? "" : ", which is no program");
         if (!there)
-            remedy(d, "make runtime_path the path of containerd-shim-kuasar-runc-v2, or leave it "
-                      "out");
+            remedy(d, "make runtime_path the path of its containerd-shim-kuasar-KIND-v2, or leave "
+                      "it out");
         return;
     }
     if (!shim_name(type, name, sizeof name)) {
         found(d, VERDICT_ERROR, "%s: runtime_type = \"%s\" names no shim", h->name, type);
-        remedy(d, "make it \"io.containerd.kuasar-runc.v2\", see " OUR_EXAMPLE);
+        remedy(d, "make it one of ours, as \"io.containerd.kuasar-runc.v2\" is, see " EXAMPLES);
         return;
     }
     if (find_shim(d, name, path)) {
@@ -150,9 +143,11 @@ static void check_shim(const struct handler *h)
 // other runtime_type. ("config dump" does not show the table, so the files are looked at.)
 static void check_options(const struct handler *h)
 {
-    char table[400];
+    char table[HANDLER_TABLE_MAX + 16], own[HANDLER_TABLE_MAX];
     const struct containerd *c = &h->d->containerd;
-    snprintf(table, sizeof table, "%s.options", h->table);
+    if (handlers_table(h->name, own, sizeof own) < 0)
+        return;
+    snprintf(table, sizeof table, "%s.options", own);
     if (c->major != 2 || c->minor > 2 || strcmp(value(h, "runtime_type"), TYPE_OF_RUNC) == 0 ||
         !(document_has_table(&h->d->files, table) || document_has_table(h->doc, table)))
         return;
@@ -178,15 +173,10 @@ static void check_handler(const char *name, void *arg)
 {
     struct handlers *all = arg;
     struct handler h = {.d = all->d, .doc = all->doc, .name = name};
-    char quoted[200];
-    quote(quoted, sizeof quoted, name);
-    if (path_format(h.table, sizeof h.table, RUNTIMES ".%s", quoted) < 0)
-        return;
-    const char *sandboxer = value(&h, "sandboxer");
-    if (!*sandboxer || strcmp(sandboxer, "podsandbox") == 0 || strcmp(sandboxer, "shim") == 0)
+    if (!handlers_is_ours(all->doc, name))
         return;
     all->ours++;
-    check_proxy(&h, sandboxer);
+    check_proxy(&h, value(&h, "sandboxer"));
     check_shim(&h);
     check_options(&h);
 }
@@ -242,15 +232,16 @@ static void check_pause(struct doctor *d, const struct document *doc)
 
 void check_handlers(struct doctor *d)
 {
-    const struct document *doc = d->merged_known ? &d->merged : &d->files;
+    const struct document *doc = handlers_document(d);
     struct handlers all = {.d = d, .doc = doc};
     if (!doc->n)
         return; // nothing is known, which has been said
     check_cri(d, doc);
-    document_each(doc, RUNTIMES, check_handler, &all);
+    handlers_each(doc, check_handler, &all);
     if (!all.ours) {
         found(d, VERDICT_ERROR, "no handler has a sandboxer of ours");
-        remedy(d, "copy " OUR_EXAMPLE " to a directory that %s imports, and restart containerd",
+        remedy(d,
+               "copy a file of " EXAMPLES " to a directory that %s imports, and restart containerd",
                d->containerd.config);
     }
     check_pause(d, doc);

@@ -55,8 +55,8 @@ const struct command_entry cmd_doctor = {
     .summary = "Look for what is wrong with this node, and say what to do about it.",
     .description =
         "containerd, its configuration and handlers, our daemons and their files, OCI "
-        "runtimes,\nkernel, cgroups. The exit status is that of the worst finding: 0 all "
-        "in order, 1 warnings,\n2 errors.",
+        "runtimes,\nWebAssembly engines, kernel, cgroups. The exit status is that of the worst "
+        "finding: 0 all in\norder, 1 warnings, 2 errors.",
     .letters = "qcR",
     .run = run,
 };

@@ -27,7 +27,8 @@ static const struct {
     void (*run)(struct doctor *d);
 } checks[] = {
     {"containerd", check_containerd}, {"handlers", check_handlers}, {"daemons", check_daemons},
-    {"runtimes", check_runtimes},     {"kernel", check_kernel},     {"cgroups", check_cgroups},
+    {"runtimes", check_runtimes},     {"wasm", check_wasm},         {"kernel", check_kernel},
+    {"cgroups", check_cgroups},
 };
 
 int doctor_run(struct doctor *d, const struct ctl *ctl, const char *root, struct error *err)

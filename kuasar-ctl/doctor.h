@@ -82,5 +82,6 @@ void check_runtimes(struct doctor *d);
 void check_daemons(struct doctor *d);
 void check_kernel(struct doctor *d);
 void check_cgroups(struct doctor *d);
+void check_wasm(struct doctor *d);
 
 #endif

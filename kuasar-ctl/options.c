@@ -36,7 +36,7 @@ static const struct option {
     {'R', PATH, "root", "DIR", "look at a file tree instead of this machine",
      offsetof(struct options, root)},
     {'j', FLAG, "json", NULL, "print JSON", offsetof(struct options, json)},
-    {'k', IDENT, "kind", "KIND", "only this kind of sandbox (runc)",
+    {'k', IDENT, "kind", "KIND", "only this kind of sandbox (runc, wasm)",
      offsetof(struct options, kind)},
     {'r', PATH, "run-dir", "DIR", "where the state directories kuasar-KIND are (/run)",
      offsetof(struct options, run_dir)},

@@ -435,6 +435,118 @@ Test(doctor, configured_runtime_absent)
     expect_fault(VERDICT_ERROR, "runtime = \"youki\"", "name another");
 }
 
+// ---- WebAssembly --------------------------------------------------------------------------------
+
+static void put_wasm_handler(const char *handler)
+{
+    char text[1024], shim[128];
+    snprintf(text, sizeof text,
+             "version = 3\n"
+             "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.%s]\n"
+             "runtime_type = 'io.containerd.%s.v2'\nsandboxer = 'runc'\n",
+             handler, handler);
+    put("/etc/containerd/conf.d/b.toml", text);
+    snprintf(shim, sizeof shim, "/opt/shims/containerd-shim-%s-v2", handler);
+    put_program(shim, "");
+}
+
+static void put_worker(const char *engines)
+{
+    char script[256];
+    snprintf(script, sizeof script, "[ $1 = engines ] && printf '%s'", engines);
+    put_program("/usr/local/bin/wasm-worker", script);
+}
+
+Test(doctor, engines)
+{
+    put_wasm_handler("kuasar-wasm");
+    put_worker("wasmtime 50.0.1\\nwasmedge 0.14\\n");
+    expect_fault(VERDICT_OK, NULL, NULL);
+    expect_among(VERDICT_OK, "wasm-worker has wasmtime 50.0.1", "");
+    expect_among(VERDICT_OK, "wasm-worker has wasmedge 0.14", "");
+}
+
+Test(doctor, no_worker)
+{
+    expect_fault(VERDICT_OK, NULL, NULL); // and no handler that needs one
+    put_wasm_handler("kuasar-wasm");
+    expect_fault(VERDICT_ERROR, "no wasm-worker", "README.md");
+}
+
+Test(doctor, no_worker_for_a_daemon)
+{
+    put("/run/kuasar-wasm/tasks/x", "");
+    expect_among(VERDICT_ERROR, "no wasm-worker", "README.md");
+}
+
+Test(doctor, library_of_the_engine_absent)
+{
+    put_program("/usr/local/bin/wasm-worker",
+                "echo 'wasm-worker: error while loading shared libraries: libwasmtime.so: cannot "
+                "open shared object file: No such file or directory' >&2; exit 127");
+    expect_fault(VERDICT_WARNING, "libwasmtime.so", "ldconfig");
+    put_wasm_handler("kuasar-wasm");
+    expect_fault(VERDICT_ERROR, "libwasmtime.so", "ldconfig");
+}
+
+Test(doctor, worker_without_engines)
+{
+    put_wasm_handler("kuasar-wasm");
+    put_worker("");
+    expect_fault(VERDICT_ERROR, "finds no engine", "engine-NAME.so");
+}
+
+Test(doctor, engine_of_a_handler_absent)
+{
+    put_wasm_handler("kuasar-wasmedge");
+    put_worker("wasmtime 50.0.1\\n");
+    expect_fault(VERDICT_WARNING, "kuasar-wasmedge: /usr/local/bin/wasm-worker finds no",
+                 "take the handler out");
+    put_worker("wasmtime 50.0.1\\nwasmedge 0.14\\n");
+    expect_fault(VERDICT_OK, NULL, NULL);
+}
+
+Test(doctor, configured_engine_absent)
+{
+    put_wasm_handler("kuasar-wasm");
+    put_worker("wasmtime 50.0.1\\n");
+    put(KUASAR_SYSCONFDIR "/wasm.toml", "engine = 'wasmedge'\n");
+    expect_fault(VERDICT_ERROR, "finds no wasmedge, which is the engine in", "set engine");
+    put_worker("wasmedge 0.14\\n");
+    expect_fault(VERDICT_OK, NULL, NULL);
+    take_away(KUASAR_SYSCONFDIR "/wasm.toml");
+    expect_fault(VERDICT_ERROR, "finds no wasmtime", "set engine");
+}
+
+Test(doctor, compiled_code)
+{
+    put("/var/cache/kuasar-wasm/wasmtime-50.0.1-ab/code", "0123456789");
+    set_mode("/var/cache/kuasar-wasm", 0700);
+    expect_fault(VERDICT_OK, NULL, NULL);
+    expect_among(VERDICT_OK, "the compiled code of 1 modules, 0.0 MiB", "");
+    set_mode("/var/cache/kuasar-wasm", 0750);
+    expect_fault(VERDICT_ERROR, "has mode 0750", "chmod 0700");
+    set_mode("/var/cache/kuasar-wasm", 01777);
+    expect_fault(VERDICT_ERROR, "has mode 1777", "empty it");
+    take_away("/var/cache/kuasar-wasm");
+    put("/var/cache/kuasar-wasm", "");
+    expect_fault(VERDICT_ERROR, "is no directory", "remove it");
+}
+
+Test(doctor, compiled_code_of_another_user)
+{
+    char path[PATH_MAX];
+    if (geteuid() != 0)
+        cr_skip_test("only root gives a directory away");
+    put("/var/cache/kuasar-wasm/x", "");
+    set_mode("/var/cache/kuasar-wasm", 0700);
+    snprintf(path, sizeof path, "%s/var/cache/kuasar-wasm", root);
+    cr_assert_eq(chown(path, 1000, 1000), 0);
+    expect_fault(VERDICT_ERROR, "is not root's", "remove it");
+}
+
+// ---- kernel, cgroups, directories ---------------------------------------------------------------
+
 Test(doctor, old_kernel)
 {
     put("/proc/sys/kernel/osrelease", "5.10.0\n");
