@@ -54,5 +54,5 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     if report.failed:
-        for name in ("runc-sandboxer.log", "containerd.log"):
+        for name in (f"{kuasar.SANDBOXER}.log", "containerd.log"):
             report.sections.append((name, kuasar.tail(kuasar.LOGS / name, 12)))

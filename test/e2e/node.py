@@ -16,14 +16,18 @@ import tempfile
 import time
 import uuid
 
-HANDLER = os.environ.get("KUASAR_HANDLER", "kuasar-runc")
+# The kind under test; pods of another one, too, find their files by its names.
+KIND = os.environ.get("KUASAR_KIND", "runc")
+HANDLER = f"kuasar-{KIND}"
+SANDBOXER, TASK = f"{KIND}-sandboxer", f"{KIND}-task"
 IMAGE = "localhost/kuasar/busybox:test"
-STATE = pathlib.Path("/run/kuasar-runc")
-SOCKET = "/run/runc-sandboxer.sock"
+STATE = pathlib.Path(f"/run/{HANDLER}")
+SOCKET = f"/run/{SANDBOXER}.sock"
 TASK_SOCKET = str(STATE / "task.sock")
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 CONTAINERD = os.environ.get("KUASAR_CONTAINERD", "2.3.4")
 LOGS = pathlib.Path(os.environ.get("KUASAR_LOGS", "/var/log"))
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
 
 
 def until(condition, what, timeout=20.0, step=0.02):
@@ -196,6 +200,16 @@ def merge(into, other):
             into[key] = value
 
 
+def serve(kind):
+    """Gives containerd, at its next start, the handlers of a kind: the example's, and the default one's with streaming IO."""
+    text = (SOURCE / f"examples/containerd/kuasar-{kind}.toml").read_text()
+    table = f"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kuasar-{kind}"
+    lines = text[text.index(f"{table}]"):].split("\n\n")[0].replace(f"kuasar-{kind}]", f"kuasar-{kind}-streaming]")
+    drop_in = pathlib.Path(f"/etc/containerd/conf.d/kuasar-{kind}.toml")
+    drop_in.parent.mkdir(parents=True, exist_ok=True)
+    drop_in.write_text(f'{text}\n{lines}\n  io_type = "streaming"\n')
+
+
 class Node:
     """The node under test: containerd and our daemons, and whatever a test makes on them."""
 
@@ -213,13 +227,13 @@ class Node:
     # ---- daemons
 
     def start_sandboxer(self, *args):
-        log = open(LOGS / "runc-sandboxer.log", "ab")
+        log = open(LOGS / f"{SANDBOXER}.log", "ab")
         self.daemon_args = args
-        self.daemon = subprocess.Popen(["runc-sandboxer", "--log-level", "debug", *args], stdin=subprocess.DEVNULL,
+        self.daemon = subprocess.Popen([SANDBOXER, "--log-level", "debug", *args], stdin=subprocess.DEVNULL,
                                        stdout=log, stderr=log, start_new_session=True)
         log.close()
         until(lambda: listening(SOCKET) or self.daemon.poll() is not None, "the sandboxer listens", 30)
-        assert self.daemon.poll() is None, "the sandboxer ended:\n" + tail(LOGS / "runc-sandboxer.log")
+        assert self.daemon.poll() is None, "the sandboxer ended:\n" + tail(LOGS / f"{SANDBOXER}.log")
 
     def kill_sandboxer(self, sig=signal.SIGKILL):
         self.daemon.send_signal(sig)
@@ -242,20 +256,22 @@ class Node:
         """A requested end of both: in order, with exit code 0 (a sanitizer's leak report would change it)."""
         task = self.task_pid()
         self.daemon.send_signal(signal.SIGTERM)
-        assert self.daemon.wait(timeout=20) == 0, "the sandboxer's exit code\n" + tail(LOGS / "runc-sandboxer.log")
+        assert self.daemon.wait(timeout=20) == 0, "the sandboxer's exit code\n" + tail(LOGS / f"{SANDBOXER}.log")
         os.kill(task, signal.SIGTERM)
         until(lambda: not os.path.exists(f"/proc/{task}"), "the task server ends when it has no tasks")
 
     def daemon_pids(self):
-        return {"runc-sandboxer": self.daemon.pid, "runc-task": self.task_pid()}
+        return {SANDBOXER: self.daemon.pid, TASK: self.task_pid()}
 
     def task_pid(self):
         """The pid of the one task server."""
-        pids = pids_of("runc-task")
+        pids = pids_of(TASK)
         assert len(pids) == 1, f"want one task server, have {pids}"
         return pids[0]
 
     def start_containerd(self):
+        if KIND != "runc":  # whose handlers the node has from the start
+            serve(KIND)
         run("start-containerd", timeout=60)
 
     def stop_containerd(self, how="TERM"):
@@ -267,7 +283,7 @@ class Node:
         drop_in = pathlib.Path(f"/etc/containerd/conf.d/{name}.toml")
         drop_in.parent.mkdir(parents=True, exist_ok=True)
         table = f"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{name}"
-        drop_in.write_text(f"version = 3\n{table}]\n  runtime_type = \"io.containerd.kuasar-runc.v1\"\n  sandboxer = \"runc\"\n"
+        drop_in.write_text(f"version = 3\n{table}]\n  runtime_type = \"io.containerd.{HANDLER}.v1\"\n  sandboxer = \"{KIND}\"\n"
                            f"{table}.options]\n{options}\n")
         self.stop_containerd()
         self.start_containerd()

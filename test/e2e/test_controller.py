@@ -1,5 +1,6 @@
 """Calls of the Sandbox Controller that CRI does not make (yet), and health, on a living pod."""
 
+import node as kuasar
 import wire
 from node import V2, until
 
@@ -46,5 +47,5 @@ def test_update_of_the_pods_resources(pod):
 
 def test_status_says_when_and_where(pod):
     status = wire.parse(wire.controller("Status", sandbox_id(pod)))
-    assert status[3] == [b"SANDBOX_READY"] and status[8] == [b"ttrpc+unix:///run/kuasar-runc/task.sock"] and status[9] == [3]
+    assert status[3] == [b"SANDBOX_READY"] and status[8] == [f"ttrpc+unix://{kuasar.TASK_SOCKET}".encode()] and status[9] == [3]
     assert 4 not in status, "no info without verbose"

@@ -148,6 +148,19 @@ def test_ipc_and_hostname_are_the_pods(node):
     assert "64.0M" in a.exec("df", "-h", "/dev/shm").stdout
 
 
+def test_shm_is_as_with_runc(node):
+    """To the page: whatever else we keep for a pod takes no room from it, and full it takes none from the files of /etc."""
+    containers = {handler: node.pod(handler=handler).run(*LOOP) for handler in ("runc", kuasar.HANDLER)}
+    look = "grep ' /dev/shm ' /proc/mounts; df /dev/shm; stat -c '%A %u:%g' /dev/shm"
+    shown = {handler: container.exec("sh", "-c", look).stdout for handler, container in containers.items()}
+    assert shown["runc"] == shown[kuasar.HANDLER]
+    for container in containers.values():
+        container.exec("dd", "if=/dev/zero", "of=/dev/shm/all", "bs=1M", "count=64")
+        result = container.exec("dd", "if=/dev/zero", "of=/dev/shm/more", "bs=1", "count=1", check=False)
+        assert exit_code(result) == 1 and "No space left" in result.stderr
+        container.exec("dd", "if=/dev/zero", "of=/etc/hosts", "bs=64k", "count=1")
+
+
 def test_etc_files(node):
     pod = node.pod(dns_config={"servers": ["10.9.8.7", "10.9.8.6"], "searches": ["a.example", "b.example"], "options": ["ndots:3"]})
     container = pod.run(*LOOP)

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import pathlib
 import pty
 import random
 import re
@@ -195,7 +196,10 @@ def test_200_exit_codes_and_signals(node):
         # From outside the pid namespace every signal but the ones that pid 1 has no handler for is dropped,
         # so the container shares the node's pids.
         container = node_pids.run("sleep", "1000", linux={"security_context": {"namespace_options": {"pid": 2}}})
-        os.kill(container.pid(), value)
+        pid = container.pid()
+        # Start is over when runc's init has been let go; what it executes comes a moment later.
+        until(lambda: pathlib.Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "it is the program")
+        os.kill(pid, value)
         running.append((container, 128 + value))
     for container, code in running:
         assert container.wait_exit() == code

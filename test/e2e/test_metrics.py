@@ -59,7 +59,7 @@ def answer(s):
 
 
 def daemon_pid(node, which):
-    return node.daemon_pids()["runc-sandboxer" if which == "sandboxer" else "runc-task"]
+    return node.daemon_pids()[kuasar.SANDBOXER if which == "sandboxer" else kuasar.TASK]
 
 
 def test_a_pods_life_is_seen(node):
@@ -212,7 +212,7 @@ def test_a_loopback_port_only_if_asked_for(node):
     try:
         node.restart_daemons("--config", config)
         pids = node.daemon_pids()
-        assert listening_ports(pids["runc-sandboxer"]) == {9464} and listening_ports(pids["runc-task"]) == {9465}
+        assert listening_ports(pids[kuasar.SANDBOXER]) == {9464} and listening_ports(pids[kuasar.TASK]) == {9465}
         for port, name in ((9464, "kuasar_sandboxes"), (9465, "kuasar_containers")):
             assert name in run("curl", "-sS", f"http://127.0.0.1:{port}/metrics").stdout
         # a sandboxer that finds its port taken serves its pods all the same

@@ -131,7 +131,7 @@ def test_task_server_killed(node):
     until(lambda: all(c.state() == "CONTAINER_EXITED" for c in containers), "containerd sees them exited", 10)
     assert all(c.status()["exitCode"] == 255 for c in containers)
     until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "their processes are ended")
-    until(lambda: kuasar.pids_of("runc-task") not in ([], [old]), "a successor runs")
+    until(lambda: kuasar.pids_of(kuasar.TASK) not in ([], [old]), "a successor runs")
     again = pods[0].run("sh", "-c", "exit 3")
     assert again.wait_exit() == 3, "new containers in the old pod"
     node.pod().run(*LOOP)
@@ -168,8 +168,8 @@ def test_both_daemons_killed(node):
 
 
 def test_second_instance_is_refused(node):
-    result = kuasar.run("runc-sandboxer", check=False, timeout=20)
+    result = kuasar.run(kuasar.SANDBOXER, check=False, timeout=20)
     assert result.returncode == 1 and "already" in result.stderr
-    result = kuasar.run("runc-task", check=False, timeout=20)
+    result = kuasar.run(kuasar.TASK, check=False, timeout=20)
     assert result.returncode == 1 and "already" in result.stderr
     assert node.pod().run("true").wait_exit() == 0

@@ -16,7 +16,7 @@ from node import STATE, crictl, run, until
 
 LOOP = ["sh", "-c", "while :; do sleep 1; done"]
 SANDBOXES, QUARANTINE, TASKS = STATE / "sandboxes", STATE / "quarantine", STATE / "tasks/k8s.io"
-LOG = kuasar.LOGS / "runc-sandboxer.log"
+LOG = kuasar.LOGS / f"{kuasar.SANDBOXER}.log"
 
 
 class Log:
@@ -292,7 +292,7 @@ def test_task_records(node, clean):
     kept = {}
     node.kill_sandboxer()
     os.kill(old, signal.SIGKILL)
-    until(lambda: not kuasar.pids_of("runc-task"), "the task server is gone")
+    until(lambda: not kuasar.pids_of(kuasar.TASK), "the task server is gone")
     for case, (change, _) in TASK_CASES.items():
         path = TASKS / f"{containers[case].id}.json"
         change(path)

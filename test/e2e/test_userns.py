@@ -200,7 +200,7 @@ def test_task_server_is_killed(node):
     old = node.task_pid()
     os.kill(old, signal.SIGKILL)
     assert container.wait_exit() == 255
-    until(lambda: kuasar.pids_of("runc-task") not in ([], [old]), "a successor runs")
+    until(lambda: kuasar.pids_of(kuasar.TASK) not in ([], [old]), "a successor runs")
     assert pod.run("sh", "-c", "exit 3").wait_exit() == 3
     node.remove_pods()
     kuasar.nothing_left(before)

@@ -1,0 +1,200 @@
+"""What every engine has to do alike: pods whose handler names one of them. (All else is test_wasm's, with one engine.)"""
+
+import pathlib
+import shutil
+import time
+
+import pytest
+
+import node as kuasar
+import wasm
+from node import Failed, crictl, exit_code, run as run_program, until
+from test_wasm import CACHE, TOOL, limited, outcome, run
+
+if kuasar.KIND != "wasm":
+    pytest.skip("for the Wasm kind", allow_module_level=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tool(the_node, tmp_path_factory):
+    return wasm.load(tmp_path_factory.mktemp("wasm"))
+
+
+def there(engine):
+    """Skips the test where it is not."""
+    names = [line.split()[0] for line in run_program("wasm-worker", "engines").stdout.splitlines()]
+    if engine not in names:
+        pytest.skip(f"wasm-worker has {', '.join(names)}, not {engine}")
+    return engine
+
+
+@pytest.fixture(params=["wasmtime", "wasmedge"])
+def engine(request):
+    return there(request.param)
+
+
+@pytest.fixture
+def pod(node, engine):
+    return node.pod(f"kuasar-{engine}")
+
+
+def kept(engine):
+    """Files with compiled code."""
+    return list(CACHE.glob(f"{engine}-*/code"))
+
+
+def forget(engine):
+    for entry in CACHE.glob(f"{engine}-*"):
+        shutil.rmtree(entry)
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 42, 126, 255])
+def test_exit_codes_and_both_outputs(pod, code):
+    container = run(pod, TOOL, "exit", str(code))
+    assert container.wait_exit() == code
+    streams = {line.split(" ", 3)[1]: line.split(" ", 3)[3] for line in container.log.read_text().splitlines()}
+    assert streams == {"stdout": "to stdout", "stderr": "to stderr"}
+
+
+@pytest.mark.parametrize("kind, code, text", [
+    ("unreachable", 128 + 4, "unreachable"),
+    ("divide", 128 + 8, "divide by zero"),
+    ("memory", 128 + 11, "out of bounds"),
+    ("stack", 128 + 11, ""),
+])
+def test_traps_are_signals_with_a_text(pod, kind, code, text):
+    container = run(pod, TOOL, "trap", kind)
+    assert container.wait_exit() == code, container.logs()
+    result = crictl("logs", container.id)
+    assert "about to trap" in result.stdout and text in result.stderr
+
+
+def test_arguments_environment_and_directory(pod):
+    code, text = outcome(pod, TOOL, "show", "two words", "", "ünïcode", envs=[{"key": "MINE", "value": "a=b"}], working_dir="/data")
+    assert code == 0
+    lines = text.splitlines()
+    assert [x for x in lines if x.startswith("arg ")] == ["arg show", "arg two words", "arg ", "arg ünïcode"]
+    assert {"env MINE=a=b", "env FROM=image", "env PATH=/bin", "cwd /"} <= set(lines)
+
+
+def test_the_entry_is_found_from_its_directory(pod):
+    assert outcome(pod, "../tool.wasm", "exit", "5", working_dir="/data")[0] == 5
+
+
+def test_files_and_a_mount_that_is_read_only(pod, tmp_path):
+    (tmp_path / "given").write_text("by the host\n")
+    volume = {"host_path": str(tmp_path), "container_path": "/volume"}
+    assert outcome(pod, TOOL, "read", "/data/file") == (0, "from the image\n")
+    assert outcome(pod, TOOL, "read", "/volume/given", mounts=[volume]) == (0, "by the host\n")
+    assert outcome(pod, TOOL, "write", "/volume/made", "made", mounts=[volume])[0] == 0
+    assert (tmp_path / "made").read_text() == "made"
+    assert outcome(pod, TOOL, "write", "/volume/no", "no", mounts=[volume | {"readonly": True}])[0] == 1
+    assert not (tmp_path / "no").exists()
+    code, text = outcome(pod, TOOL, "list", "/volume", mounts=[volume])
+    assert code == 0 and {"given", "made"} <= set(text.split())
+
+
+def test_a_user_and_a_root_that_is_read_only(pod, engine):
+    """With nothing in the cache: the compiler has to do with that, too."""
+    forget(engine)
+    fields = {"linux": {"security_context": {"run_as_user": {"value": 1000}, "run_as_group": {"value": 1000}, "readonly_rootfs": True}}}
+    assert outcome(pod, TOOL, "exit", "3", **fields)[0] == 3
+    until(lambda: kept(engine), "it is kept")
+    assert outcome(pod, TOOL, "write", "/data/new", "x", **fields)[0] == 1
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("what", [["wait", "600"], ["spin"]])
+def test_ends_by_term_within_the_grace_time(pod, engine, what, cached):
+    if not cached:
+        forget(engine)
+    container = run(pod, TOOL, *what)
+    until(lambda: container.logs(), "it runs")
+    begin = time.monotonic()
+    container.stop(grace=30)
+    assert time.monotonic() - begin < 20  # it did not take KILL
+    assert container.status()["exitCode"] == 128 + 15
+
+
+def test_exec_of_a_module(pod):
+    container = run(pod, TOOL, "wait", "600")
+    assert container.exec(TOOL, "read", "/data/file").stdout == "from the image\n"
+    result = container.exec(TOOL, "exit", "9", check=False)
+    assert exit_code(result) == 9 and "to stderr" in result.stderr
+    assert exit_code(container.exec(TOOL, "trap", "divide", check=False)) == 128 + 8
+    assert container.state() == "CONTAINER_RUNNING"
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_memory_that_a_module_cannot_have(pod, engine, cached):
+    """grow fails in the module, which may do something about it; nothing is killed, whatever the compiler took."""
+    if not cached:
+        forget(engine)
+    code, text = outcome(pod, TOOL, "grow", "512", **limited(memory_limit_in_bytes=128 << 20))
+    assert code == 7, text
+    assert 40 < int(text.split()[0]) < 128
+
+
+def test_nothing_of_the_compiler_is_left(pod, engine):
+    """What compiles is like what finds the code in the cache, when the module runs: threads, children, signals, rights."""
+    def seen():
+        container = run(pod, TOOL, "wait", "600")
+        until(lambda: container.logs(), "it runs")
+        proc = pathlib.Path(f"/proc/{container.pid()}")
+        status = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines() if ":\t" in line)
+        children = [(task / "children").read_text() for task in (proc / "task").iterdir()]
+        facts = {key: status[key].strip() for key in ("Threads", "SigCgt", "Seccomp", "CapEff", "NoNewPrivs")}
+        container.stop(grace=0)
+        return facts | {"children": children}
+    forget(engine)
+    first = seen()
+    until(lambda: kept(engine), "it is kept")
+    assert first == seen()
+    assert not any(first["children"]) and first["Seccomp"] == "2" and int(first["CapEff"], 16) == 0
+
+
+def test_code_is_kept_by_engine(pod, engine):
+    outcome(pod, TOOL, "exit", "0")
+    until(lambda: kept(engine), "it is kept")
+    for code in kept(engine):
+        code.write_bytes(b"\0asm\1\0\0\0" + b"\0" * 4096)
+    assert outcome(pod, TOOL, "exit", "3")[0] == 3
+
+
+@pytest.mark.parametrize("entry, says", [
+    ("/truncated.wasm", "truncated.wasm"),
+    ("/import.wasm", "imports that nobody offers: .*env::.*nothing"),
+    ("/nostart.wasm", "exports no function _start"),
+    ("/component.wasm", "component"),
+    ("/data", "/data"),
+])
+def test_what_cannot_be_run_says_why(pod, entry, says):
+    with pytest.raises(Failed, match=says):
+        run(pod, entry)
+
+
+def test_a_component_is_for_another_engine(node):
+    pod = node.pod(f"kuasar-{there('wasmedge')}")
+    with pytest.raises(Failed, match="WasmEdge runs no components here; use wasmtime"):
+        run(pod, "/component.wasm")
+
+
+def test_code_that_a_module_brings_along_is_none(node, tool, tmp_path):
+    """A section of WasmEdge's compiled code in the module would be run as if it were ours."""
+    pod = node.pod(f"kuasar-{there('wasmedge')}")
+    name = b"\x08wasmedge"
+    (tmp_path / "brings.wasm").write_bytes(tool.read_bytes() + b"\0" + bytes([len(name) + 4]) + name + b"code")
+    volume = {"host_path": str(tmp_path), "container_path": "/volume"}
+    before = set(kept("wasmedge"))
+    for _ in range(2):
+        assert outcome(pod, "/volume/brings.wasm", "exit", "3", mounts=[volume])[0] == 3
+        made = until(lambda: set(kept("wasmedge")) - before, "it is kept").pop()
+        assert made.read_bytes().count(name) == 1  # ours
+
+
+def test_a_compiler_that_has_no_memory(node):
+    pod = node.pod(f"kuasar-{there('wasmedge')}")
+    forget("wasmedge")
+    with pytest.raises(Failed, match="wasmedge's compiler was killed: .* raise the memory limit"):
+        run(pod, TOOL, "exit", "0", **limited(memory_limit_in_bytes=12 << 20))
+    assert outcome(pod, TOOL, "exit", "3")[0] == 3
