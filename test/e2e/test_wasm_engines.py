@@ -197,9 +197,25 @@ def test_code_that_a_module_brings_along_is_none(node, tool, tmp_path):
         assert made.read_bytes().count(name) == 1  # ours
 
 
-def test_a_compiler_that_has_no_memory(node):
+def leb(n):
+    return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + leb(n >> 7)
+
+
+def section(kind, content):
+    return bytes([kind]) + leb(len(content)) + content
+
+
+def long_module(steps):
+    """One function, _start, that adds to a local that often."""
+    body = b"\x01\x01\x7f" + b"\x20\x00\x41\x07\x6a\x21\x00" * steps + b"\x0b"
+    return (b"\0asm\1\0\0\0" + section(1, b"\x01\x60\0\0") + section(3, b"\x01\0") + section(7, b"\x01\x06_start\0\0") +
+            section(10, b"\x01" + leb(len(body)) + body))
+
+
+def test_a_compiler_that_has_no_memory(node, tmp_path):
     pod = node.pod(f"kuasar-{there('wasmedge')}")
-    forget("wasmedge")
+    (tmp_path / "long.wasm").write_bytes(long_module(300_000))
+    volume = {"host_path": str(tmp_path), "container_path": "/volume"}
     with pytest.raises(Failed, match="wasmedge's compiler was killed: .* raise the memory limit"):
-        run(pod, TOOL, "exit", "0", **limited(memory_limit_in_bytes=12 << 20))
+        run(pod, "/volume/long.wasm", mounts=[volume], **limited(memory_limit_in_bytes=64 << 20))
     assert outcome(pod, TOOL, "exit", "3")[0] == 3
