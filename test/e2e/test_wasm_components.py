@@ -212,4 +212,6 @@ def test_compiled_code_is_used_again(pod):
     made = entry.stat()
     os.utime(entry, (1, 1))
     assert outcome(pod, TOOL, "code")[0] == 255
-    assert entry.stat().st_mtime > 1 and entry.stat().st_ino == made.st_ino
+    assert entry.stat().st_ino == made.st_ino
+    if os.environ.get("KUASAR_KERNEL") != "uml":  # whose file system of the host's files sets no time to now
+        assert entry.stat().st_mtime > 1
