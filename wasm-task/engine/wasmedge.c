@@ -228,6 +228,16 @@ static int copy_file(const char *path, int to, struct error *err)
     return n < 0 ? error_errno(err, errno, "compiled code") : 0;
 }
 
+// Not compiled in, or an instruction that the compiler does not know.
+static bool is_beyond_compiler(uint32_t code)
+{
+#if WASMEDGE_VERSION_MINOR >= 16
+    if (code == WasmEdge_ErrCode_AOTNotImpl)
+        return true;
+#endif
+    return code == WasmEdge_ErrCode_AOTDisabled;
+}
+
 static int compile_apart(const void *bytes, size_t len, int fd, struct error *err)
 {
     static const char path[] = "/code.wasm"; // others are made beside it
@@ -239,8 +249,7 @@ static int compile_apart(const void *bytes, size_t len, int fd, struct error *er
         return 0;
     WasmEdge_Result r = WasmEdge_CompilerCompileFromBytes(
         compiler, WasmEdge_BytesWrap(l->bytes, (uint32_t)l->len), path);
-    uint32_t code = WasmEdge_ResultGetCode(r);
-    if (code == WasmEdge_ErrCode_AOTDisabled || code == WasmEdge_ErrCode_AOTNotImpl)
+    if (is_beyond_compiler(WasmEdge_ResultGetCode(r)))
         return 0;
     if (!WasmEdge_ResultOK(r))
         return failed(r, STATUS_INTERNAL, "WasmEdge cannot compile it", err);

@@ -134,6 +134,7 @@ build_root() {
     step "build containerd 2.3.4 (Go)" in_stage "$tmp/root" containerd
     step "build busybox" in_stage "$tmp/root" busybox
     step "unpack Wasmtime" in_stage "$tmp/root" wasmtime
+    step "unpack an old WasmEdge" in_stage "$tmp/root" old_wasmedge
     step "make the images" in_stage "$tmp/root" images
     step "build crictl and critest (Go)" in_stage "$tmp/root" cri
     step "tidy" in_stage "$tmp/root" tidy

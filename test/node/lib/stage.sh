@@ -101,6 +101,18 @@ wasmtime() {
     grep -F "#define WASMTIME_VERSION \"$version\"" "$to/include/wasmtime.h"
 }
 
+# The oldest WasmEdge that its module builds with, that of Debian 13, in /opt/wasmedge-0.14: nothing of it is installed.
+old_wasmedge() {
+    local options=(-o "Dir::Etc::sourcelist=$TMPDIR/old.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$TMPDIR/old-lists")
+    mkdir -p "$TMPDIR/old-lists" "$TMPDIR/old"
+    sed -E 's/^(deb( \[[^]]*\])? [^ ]+) [^ ]+ /\1 trixie /' /etc/apt/sources.list >"$TMPDIR/old.list"
+    cd "$TMPDIR/old"
+    apt-get "${options[@]}" update -q
+    apt-get "${options[@]}" download -q libwasmedge-dev libwasmedge0
+    for package in *.deb; do dpkg-deb -x "$package" /opt/wasmedge-0.14; done
+    grep 'WASMEDGE_VERSION_MINOR 14' /opt/wasmedge-0.14/usr/include/wasmedge/version.h
+}
+
 images() {
     local name
     for name in pause setuid; do
