@@ -210,6 +210,16 @@ def serve(kind):
     drop_in.write_text(f'{text}\n{lines}\n  io_type = "streaming"\n')
 
 
+def start_daemon(sandboxer, *args):
+    """Starts a kind's daemon; returns the process when it listens."""
+    with open(LOGS / f"{sandboxer}.log", "ab") as log:
+        daemon = subprocess.Popen([sandboxer, "--log-level", "debug", *args], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                  start_new_session=True)
+    until(lambda: listening(f"/run/{sandboxer}.sock") or daemon.poll() is not None, f"{sandboxer} listens", 30)
+    assert daemon.poll() is None, f"{sandboxer} ended:\n" + tail(LOGS / f"{sandboxer}.log")
+    return daemon
+
+
 class Node:
     """The node under test: containerd and our daemons, and whatever a test makes on them."""
 
@@ -227,13 +237,8 @@ class Node:
     # ---- daemons
 
     def start_sandboxer(self, *args):
-        log = open(LOGS / f"{SANDBOXER}.log", "ab")
         self.daemon_args = args
-        self.daemon = subprocess.Popen([SANDBOXER, "--log-level", "debug", *args], stdin=subprocess.DEVNULL,
-                                       stdout=log, stderr=log, start_new_session=True)
-        log.close()
-        until(lambda: listening(SOCKET) or self.daemon.poll() is not None, "the sandboxer listens", 30)
-        assert self.daemon.poll() is None, "the sandboxer ended:\n" + tail(LOGS / f"{SANDBOXER}.log")
+        self.daemon = start_daemon(SANDBOXER, *args)
 
     def kill_sandboxer(self, sig=signal.SIGKILL):
         self.daemon.send_signal(sig)
