@@ -1,7 +1,9 @@
 """What every engine has to do alike: pods whose handler names one of them. (All else is test_wasm's, with one engine.)"""
 
+import json
 import os
 import pathlib
+import re
 import shutil
 import time
 
@@ -47,6 +49,30 @@ def kept(engine):
 def forget(engine):
     for entry in CACHE.glob(f"{engine}-*"):
         shutil.rmtree(entry)
+
+
+def test_the_annotation_of_a_pod_chooses(node, engine):
+    pod = node.pod("kuasar-wasm", annotations={"io.kuasar.wasm.engine": engine})
+    container = pod.create(TOOL, "wait", "600", image=wasm.IMAGE).start()
+    maps = pathlib.Path(f"/proc/{container.pid()}/maps").read_text()
+    assert f"engine-{engine}.so" in maps
+
+
+def test_an_annotation_that_names_no_engine(node):
+    pod = node.pod("kuasar-wasm", annotations={"io.kuasar.wasm.engine": "wasmer"})
+    with pytest.raises(Failed, match='io.kuasar.wasm.engine "wasmer": want wasmtime or wasmedge'):
+        run(pod, TOOL, "exit", "0")
+
+
+def test_kuasar_ctl_knows_the_kind_and_its_engines(node, engine):
+    pod = node.pod(f"kuasar-{engine}")
+    container = run(pod, TOOL, "wait", "600")
+    found = {e["id"]: e for e in json.loads(run_program("kuasar-ctl", "list", "--json").stdout)["entries"]}
+    assert {found[pod.id]["kind"], found[container.id]["kind"]} == {"wasm"}
+    assert found[container.id]["pid"] == container.pid()
+    assert re.search(rf"engine.engine +{engine}\n", run_program("kuasar-ctl", "show", container.id).stdout)
+    said = json.loads(run_program("kuasar-ctl", "doctor", "--json", check=False).stdout)["findings"]
+    assert any(f"wasm-worker has {engine} " in f["text"] for f in said), said
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 42, 126, 255])
@@ -115,6 +141,39 @@ def test_ends_by_term_within_the_grace_time(pod, engine, what, cached):
     container.stop(grace=30)
     assert time.monotonic() - begin < 20  # it did not take KILL
     assert container.status()["exitCode"] == 128 + 15
+
+
+def fetched(url):
+    return run_program("busybox", "wget", "-q", "-T", "5", "-O", "-", url, check=False).stdout
+
+
+def test_a_web_server_by_the_sockets_of_wasmedge(node):
+    pod = node.pod(f"kuasar-{there('wasmedge')}")
+    server = run(pod, "/server.wasm", "serve", "8080")
+    until(lambda: "listening" in server.logs(), "it listens")
+    address = pod.ip()
+    for n in range(3):
+        assert fetched(f"http://{address}:8080/{n}") == f"hello from a module (GET /{n} HTTP/1.1)\n"
+    side = pod.run("sleep", "600")
+    assert side.exec("wget", "-qO-", "http://127.0.0.1:8080/side").stdout == "hello from a module (GET /side HTTP/1.1)\n"
+    assert outcome(pod, "/server.wasm", "fetch", "8080")[1].endswith("\n\nhello from a module (GET / HTTP/1.0)\n")
+    server.stop(grace=30)
+    assert server.status()["exitCode"] == 128 + 15
+    assert not fetched(f"http://{address}:8080/")
+
+
+def test_wasmedge_opens_no_sockets_but_those_of_ip(node):
+    """To the node's programs lead sockets in volumes."""
+    pod = node.pod(f"kuasar-{there('wasmedge')}")
+    inet4, inet6, unix, datagram, stream = "1", "2", "3", "1", "2"
+    for family, type_, good in [(inet4, stream, True), (inet6, datagram, True), (unix, stream, False), (unix, datagram, False), ("0", stream, False)]:
+        code, text = outcome(pod, "/server.wasm", "open", family, type_)
+        assert code == 0 and (text == "0\n") == good, (family, type_, text)
+
+
+def test_wasmtime_has_no_such_sockets_and_says_so(node):
+    with pytest.raises(Failed, match="sock_open"):
+        run(node.pod(f"kuasar-{there('wasmtime')}"), "/server.wasm", "serve", "8080")
 
 
 def test_exec_of_a_module(pod):

@@ -118,6 +118,7 @@ static const int run_calls[] = {
     SCMP_SYS(bind),
     SCMP_SYS(listen),
     SCMP_SYS(connect),
+    SCMP_SYS(accept),
     SCMP_SYS(accept4),
     SCMP_SYS(shutdown),
     SCMP_SYS(getsockname),

@@ -110,11 +110,13 @@ def load_image(directory, name, files, config):
 
 def load(directory):
     """Compiles the programs, imports the image, returns the path of the tool."""
-    tool = directory / "tool.wasm"
+    tool, server = directory / "tool.wasm", directory / "server.wasm"
     compile_c(HERE / "tool.c", tool)
+    compile_c(HERE / "server.c", server)
     module = tool.read_bytes()
     files = {
         "tool.wasm": (module, 0o755, 0),
+        "server.wasm": (server.read_bytes(), 0o755, 0),
         "bin/tool": (module, 0o755, 0),
         "secret.wasm": (module, 0o700, 0),
         "truncated.wasm": (TRUNCATED, 0o755, 0),
