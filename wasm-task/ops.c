@@ -165,11 +165,12 @@ static void wasm_exec_start(struct task_process *p, struct task_done done)
     *x = (struct wasm_exec){.process = p, .done = done};
     p->engine = x;
     snprintf(pid, sizeof(pid), "%d", (int)t->init.pid.pid);
-    const struct launch_spec launch = {
-        .args = {"exec", e->engine, CACHE_DIR, console_of(p), pid, t->cgroup ? t->cgroup : ""},
-        .extra = {spec, container},
-        .engine = e->engine,
-        .cache = CACHE_DIR};
+    const struct launch_spec launch = {.args = {"exec", e->engine, CACHE_DIR, console_of(p), pid,
+                                                t->cgroup ? t->cgroup : "",
+                                                t->server->debug_rootfs},
+                                       .extra = {spec, container},
+                                       .engine = e->engine,
+                                       .cache = CACHE_DIR};
     x->worker = launch_start(p, &launch, on_exit_seen, (struct task_done){exec_ready, x}, &err);
     if (!x->worker) {
         exec_free(x);

@@ -193,6 +193,7 @@ static struct task_server *make_server(struct daemon *d, struct reaper *reaper, 
         .runtime = s->runtime,
         .runtime_root = s->runtime_root,
         .engine = s->engine,
+        .debug_rootfs = s->debug_rootfs,
         .containerd_events = o->events ? o->events : s->containerd_events,
         .shim = instance_find_beside(d->kind->shim, d->shim) ? d->shim : NULL,
         .program = d->kind->name,
@@ -231,10 +232,13 @@ static void serve(struct daemon *d)
 
 static int read_settings(struct daemon *d, struct error *err)
 {
-    const char *given = d->options.config;
-    if (settings_init(&d->settings, d->kind->dir, err) < 0)
+    const char *given = d->options.config, *path = given ? given : d->kind->config;
+    if (settings_init(&d->settings, d->kind->dir, err) < 0 ||
+        settings_load(&d->settings, path, given != NULL, err) < 0)
         return -1;
-    return settings_load(&d->settings, given ? given : d->kind->config, given != NULL, err);
+    if (d->kind->check && d->kind->check(&d->settings, err) < 0)
+        return error_wrap(err, "%s", path);
+    return 0;
 }
 
 // The lock's descriptor, or -1 (told).

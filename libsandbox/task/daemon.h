@@ -21,6 +21,7 @@
 #define TASK_DAEMON_H
 
 #include "task/ops.h"
+#include "task/settings.h"
 
 struct task_daemon {
     const char *name;    // "runc-task"
@@ -29,6 +30,9 @@ struct task_daemon {
     const char *dir;     // defaults of the options
     const char *config;
     const char *shim; // the stub that is looked for beside our own program
+    // What the kind itself wants of the configuration, which has been read. 0, or -1 with a text
+    // that names the key. NULL: nothing.
+    int (*check)(const struct settings *settings, struct error *err);
     const struct task_ops *ops;
 };
 

@@ -27,7 +27,8 @@ struct task_server {
     bool systemd;        // it runs here, and makes cgroups for who asks
     char *dir, *sandboxes_dir, *runtime, *runtime_root, *engine, *shim, *program, *version;
     char *metrics_address;
-    struct map *tasks; // "<namespace>/<id>" -> struct task
+    char *debug_rootfs; // "": none
+    struct map *tasks;  // "<namespace>/<id>" -> struct task
     struct departed departed;
     struct task_events *events;
     struct stdio_host stdio;

@@ -44,12 +44,14 @@ static int copy_config(struct task_server *s, const struct task_config *c)
     s->runtime = dup_or(c->runtime, "runc");
     s->runtime_root = dup_or(c->runtime_root, "/run/containerd/runc");
     s->engine = dup_or(c->engine, "wasmtime");
+    s->debug_rootfs = dup_or(c->debug_rootfs, "");
     s->program = dup_or(c->program, "task server");
     s->version = dup_or(c->version, "");
     s->metrics_address = dup_or(c->metrics_address, "");
     s->shim = c->shim ? strdup(c->shim) : NULL;
     if (!s->dir || !s->sandboxes_dir || !s->runtime || !s->runtime_root || !s->engine ||
-        !s->program || !s->version || !s->metrics_address || (c->shim && !s->shim))
+        !s->debug_rootfs || !s->program || !s->version || !s->metrics_address ||
+        (c->shim && !s->shim))
         return -ENOMEM;
     return 0;
 }
@@ -261,6 +263,7 @@ struct task_server *task_server_free(struct task_server *s)
     free(s->runtime);
     free(s->runtime_root);
     free(s->engine);
+    free(s->debug_rootfs);
     free(s->shim);
     free(s->program);
     free(s->version);

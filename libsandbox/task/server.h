@@ -22,6 +22,7 @@ struct task_config {
     const char *runtime;           // when containerd names none
     const char *runtime_root;      // when containerd names none; the namespace is appended
     const char *engine;            // of WebAssembly, when nobody names one; NULL: "wasmtime"
+    const char *debug_rootfs;      // tools for execs in WebAssembly containers; NULL or "": none
     const char *containerd_events; // containerd's ttrpc socket; NULL or "": publish nothing
     const char *shim;              // stub for <bundle>/shim-binary-path; NULL: write none
     const char *program;           // who we are, for the Inspect service; NULL: "task server"

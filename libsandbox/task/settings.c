@@ -19,6 +19,7 @@ static const struct config_key keys[] = {
     ROW(runtime, CONFIG_STRING),
     ROW(runtime_root, CONFIG_STRING),
     ROW(engine, CONFIG_STRING),
+    ROW(debug_rootfs, CONFIG_STRING),
     ROW(containerd_events, CONFIG_STRING),
     ROW(sandboxer_metrics_address, CONFIG_STRING),
     ROW(task_metrics_address, CONFIG_STRING),
@@ -31,6 +32,7 @@ int settings_init(struct settings *s, const char *dir, struct error *err)
     *s = (struct settings){
         .runtime = strdup("runc"),
         .engine = strdup("wasmtime"),
+        .debug_rootfs = strdup(""),
         .containerd_events = strdup("/run/containerd/containerd.sock.ttrpc"),
         .sandboxer_metrics_address = strdup(""),
         .task_metrics_address = strdup(""),
@@ -39,7 +41,7 @@ int settings_init(struct settings *s, const char *dir, struct error *err)
     };
     if (asprintf(&s->runtime_root, "%s/runtime", dir) < 0)
         s->runtime_root = NULL;
-    if (s->runtime && s->runtime_root && s->engine && s->containerd_events &&
+    if (s->runtime && s->runtime_root && s->engine && s->debug_rootfs && s->containerd_events &&
         s->sandboxer_metrics_address && s->task_metrics_address)
         return 0;
     settings_done(s);
@@ -51,6 +53,7 @@ void settings_done(struct settings *s)
     free(s->runtime);
     free(s->runtime_root);
     free(s->engine);
+    free(s->debug_rootfs);
     free(s->containerd_events);
     free(s->sandboxer_metrics_address);
     free(s->task_metrics_address);
@@ -81,6 +84,7 @@ int settings_load(struct settings *s, const char *path, bool required, struct er
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s: runtime: must not be empty", path);
     if (ident_path_check(s->runtime_root, "runtime_root", err) < 0 ||
         ident_path_check(s->containerd_events, "containerd_events", err) < 0 ||
+        (*s->debug_rootfs && ident_path_check(s->debug_rootfs, "debug_rootfs", err) < 0) ||
         check_metrics(s, err) < 0)
         return error_wrap(err, "%s", path);
     return 0;

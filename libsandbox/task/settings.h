@@ -10,6 +10,7 @@
 struct settings {
     char *runtime;                   // OCI runtime where a pod's runtime options name none: "runc"
     char *engine;                    // of WebAssembly, where nobody names one: "wasmtime"
+    char *debug_rootfs;              // tools for execs in WebAssembly containers; "": none
     char *runtime_root;              // its state directory; the namespace is appended
     char *containerd_events;         // containerd's ttrpc socket, for events
     char *sandboxer_metrics_address; // loopback "address:port" for metrics; "": none

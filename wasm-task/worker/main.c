@@ -2,7 +2,7 @@
 //
 // SYNOPSIS
 //     wasm-worker run ENGINE CACHE CONSOLE BUNDLE
-//     wasm-worker exec ENGINE CACHE CONSOLE PID CGROUP
+//     wasm-worker exec ENGINE CACHE CONSOLE PID CGROUP DEBUG
 //     wasm-worker engines | --version | --help
 //
 // The engines that there are, with their versions, are for people. Else started by wasm-task, as
@@ -31,6 +31,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "code.h"
+#include "debug.h"
 #include "engines.h"
 #include "enter.h"
 #include "filter.h"
@@ -101,15 +102,6 @@ static int set_oom_score(const struct plan *p, struct error *err)
 
 // ---- the module ---------------------------------------------------------------------------------
 
-static const char *path_of(char *const *env)
-{
-    for (; *env; env++) {
-        if (strncmp(*env, "PATH=", 5) == 0)
-            return *env + 5;
-    }
-    return "/";
-}
-
 struct module {
     void *bytes;
     size_t len;
@@ -120,7 +112,7 @@ static int open_module(const struct plan *p, int root, struct error *err)
 {
     if (enter_user(p, err) < 0)
         return -1;
-    _cleanup_close_ int fd = oci_entry_open(root, p->args[0], p->cwd, path_of(p->env));
+    _cleanup_close_ int fd = oci_entry_open(root, p->args[0], p->cwd, plan_path(p));
     if (enter_user_left(err) < 0)
         return -1;
     if (fd == -EACCES)
@@ -187,9 +179,23 @@ struct work {
     bool made; // WORKER_CODE is code that was compiled apart
     void *loaded;
     bool native;
+    const char *debug_rootfs; // of an exec; "": none
+    int debug;    // debug_find: the program is not the container's but one of those; -1: none
+    bool missing; // it is neither's
     int terminal; // the slave; -1: none
     int attr;     // enter_profile_open; -1: none
 };
+
+// A native program that the container does not have may be there.
+static int find_debug(struct work *w, int root, struct error *err)
+{
+    if (!w->debug_rootfs[0] || debug_has(root, &w->plan))
+        return 0;
+    if (debug_find(w->debug_rootfs, &w->plan, &w->debug, err) < 0)
+        return -1;
+    w->missing = w->debug < 0;
+    return 0;
+}
 
 // Finds it in a root, and tells.
 static int find_work(struct work *w, int root, bool native_too, struct error *err)
@@ -202,6 +208,8 @@ static int find_work(struct work *w, int root, bool native_too, struct error *er
             *err = why;
             return -1;
         }
+        if (find_debug(w, root, err) < 0)
+            return -1;
     } else {
         code_name(w->engine, w->module.bytes, w->module.len, said.name);
         w->code = code_find(w->cache, said.name);
@@ -223,13 +231,16 @@ static int compile_apart(struct work *w, struct error *err)
     return r < 0 ? error_wrap(err, "%.200s", w->plan.args[0]) : 0;
 }
 
+static int enter_directory(const struct plan *p, struct error *err)
+{
+    return chdir(p->cwd) < 0 ? error_errno(err, errno, "process.cwd %s", p->cwd) : 0;
+}
+
 static int become(struct work *w, struct error *err)
 {
     if (w->terminal >= 0 &&
         (fchown(w->terminal, w->plan.uid, (gid_t)-1) < 0 || terminal_take(w->terminal, err) < 0))
         return -1;
-    if (chdir(w->plan.cwd) < 0)
-        return error_errno(err, errno, "process.cwd %s", w->plan.cwd);
     return enter_identity(&w->plan, take_fd(&w->attr), err);
 }
 
@@ -245,7 +256,8 @@ static int prepare_run(struct work *w, char **argv, struct error *err)
     w->memory_max = module_memory(resources.limits.memory);
     _cleanup_close_ int root = enter_mounts(plan, err);
     if (root < 0 || find_work(w, root, false, err) < 0 || compile_apart(w, err) < 0 ||
-        enter_profile_open(plan, &w->attr, err) < 0 || enter_root(plan, root, err) < 0)
+        enter_profile_open(plan, &w->attr, err) < 0 || enter_root(plan, root, err) < 0 ||
+        enter_directory(plan, err) < 0)
         return -1;
     return become(w, err);
 }
@@ -270,7 +282,17 @@ static int join_cgroup(struct work *w, const char *path, struct error *err)
     return r < 0 ? error_errno(err, r, "cgroup %s", path) : 0;
 }
 
-// wasm-worker exec ENGINE CACHE CONSOLE PID CGROUP
+static int join_container(struct work *w, int container, struct error *err)
+{
+    if (enter_container(container, err) < 0)
+        return -1;
+    if (w->debug < 0)
+        return enter_directory(&w->plan, err);
+    _cleanup_close_ int tree = take_fd(&w->debug);
+    return debug_enter(tree, w->plan.cwd, err);
+}
+
+// wasm-worker exec ENGINE CACHE CONSOLE PID CGROUP DEBUG
 static int prepare_exec(struct work *w, char **argv, struct error *err)
 {
     const int spec = WORKER_EXTRA, container = WORKER_EXTRA + 1;
@@ -278,9 +300,10 @@ static int prepare_exec(struct work *w, char **argv, struct error *err)
         (w->plan.has_oom_score_adj && set_oom_score(&w->plan, err) < 0))
         return -1;
     close(spec);
+    w->debug_rootfs = argv[2];
     _cleanup_close_ int root = enter_container_pids(container, atoi(argv[0]), err);
     if (root < 0 || find_work(w, root, true, err) < 0 || compile_apart(w, err) < 0 ||
-        enter_profile_open(&w->plan, &w->attr, err) < 0 || enter_container(container, err) < 0)
+        enter_profile_open(&w->plan, &w->attr, err) < 0 || join_container(w, container, err) < 0)
         return -1;
     close(container);
     return become(w, err);
@@ -318,7 +341,11 @@ static int run_native(const struct work *w)
     environ = w->plan.env;
     execvp(w->plan.args[0], w->plan.args);
     int e = errno;
-    fprintf(stderr, "%s: %s\n", w->plan.args[0], strerror(e));
+    if (w->missing)
+        fprintf(stderr, "%s: neither the container nor the debug rootfs %s has it\n",
+                w->plan.args[0], w->debug_rootfs);
+    else
+        fprintf(stderr, "%s: %s\n", w->plan.args[0], strerror(e));
     return e == ENOENT ? 127 : 126;
 }
 
@@ -350,7 +377,7 @@ static const struct {
     int (*prepare)(struct work *w, char **argv, struct error *err);
 } verbs[] = {
     {"run", 1, prepare_run},
-    {"exec", 2, prepare_exec},
+    {"exec", 3, prepare_exec},
 };
 
 // Up to the end of it; returns the exit code.
@@ -377,7 +404,7 @@ static int work_all(struct work *w, size_t verb, char **argv)
 
 int main(int argc, char **argv)
 {
-    static struct work work = {.code = -1, .attr = -1};
+    static struct work work = {.code = -1, .debug = -1, .attr = -1};
     size_t verb = 0;
     for (size_t i = 0; argc == 2 && i < ARRAY_SIZE(questions); i++) {
         if (strcmp(questions[i].name, argv[1]) == 0)

@@ -389,6 +389,15 @@ int plan_read_process(struct plan *p, int fd, struct error *err)
     return r;
 }
 
+const char *plan_path(const struct plan *p)
+{
+    for (char *const *env = p->env; *env; env++) {
+        if (strncmp(*env, "PATH=", 5) == 0)
+            return *env + 5;
+    }
+    return "/";
+}
+
 void plan_done(struct plan *p)
 {
     for (size_t i = 0; i < p->n_mounts; i++)

@@ -65,6 +65,8 @@ int plan_make(struct plan *p, json_object *spec, const char *bundle, struct erro
 int plan_read_process(struct plan *p, int fd, struct error *err);
 // The same from memory.
 int plan_parse_process(struct plan *p, const void *text, size_t len, struct error *err);
+// $PATH of its environment; "/" if it has none.
+const char *plan_path(const struct plan *p);
 void plan_done(struct plan *p);
 
 #endif

@@ -58,6 +58,7 @@ Test(settings, examples)
         cr_expect_str_eq(s.runtime, defaults.runtime);
         cr_expect_str_eq(s.runtime_root, defaults.runtime_root);
         cr_expect_str_eq(s.engine, defaults.engine);
+        cr_expect_str_eq(s.debug_rootfs, defaults.debug_rootfs);
         cr_expect_str_eq(s.containerd_events, defaults.containerd_events);
         cr_expect_str_eq(s.sandboxer_metrics_address, "");
         cr_expect_str_eq(s.task_metrics_address, "");
