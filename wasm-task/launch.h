@@ -7,7 +7,7 @@
 // Longest that a worker may take until it is ready (it may have to compile).
 #define LAUNCH_SECONDS 120.0
 // Arguments behind the program's name, with the NULL.
-#define LAUNCH_ARGS_MAX 8
+#define LAUNCH_ARGS_MAX 9
 
 struct launch;
 

@@ -65,6 +65,11 @@ static const char *console_of(const struct task_process *p)
     return path ? path : "";
 }
 
+static const char *plugins_of(const struct task *t)
+{
+    return t->server->wasmedge_plugins ? "plugins" : "";
+}
+
 // What is no WebAssembly is a native program, in the same pod.
 static void become_native(struct task *t)
 {
@@ -89,7 +94,7 @@ static void wasm_create(struct task *t, struct task_done done)
     }
     drop_native(e);
     const struct launch_spec spec = {
-        .args = {"run", e->engine, CACHE_DIR, console_of(&t->init), t->bundle},
+        .args = {"run", e->engine, CACHE_DIR, console_of(&t->init), plugins_of(t), t->bundle},
         .extra = {-1, -1},
         .engine = e->engine,
         .cache = CACHE_DIR};
@@ -165,8 +170,8 @@ static void wasm_exec_start(struct task_process *p, struct task_done done)
     *x = (struct wasm_exec){.process = p, .done = done};
     p->engine = x;
     snprintf(pid, sizeof(pid), "%d", (int)t->init.pid.pid);
-    const struct launch_spec launch = {.args = {"exec", e->engine, CACHE_DIR, console_of(p), pid,
-                                                t->cgroup ? t->cgroup : "",
+    const struct launch_spec launch = {.args = {"exec", e->engine, CACHE_DIR, console_of(p),
+                                                plugins_of(t), pid, t->cgroup ? t->cgroup : "",
                                                 t->server->debug_rootfs},
                                        .extra = {spec, container},
                                        .engine = e->engine,

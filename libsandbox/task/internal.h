@@ -28,7 +28,8 @@ struct task_server {
     char *dir, *sandboxes_dir, *runtime, *runtime_root, *engine, *shim, *program, *version;
     char *metrics_address;
     char *debug_rootfs; // "": none
-    struct map *tasks;  // "<namespace>/<id>" -> struct task
+    bool wasmedge_plugins;
+    struct map *tasks; // "<namespace>/<id>" -> struct task
     struct departed departed;
     struct task_events *events;
     struct stdio_host stdio;

@@ -108,6 +108,7 @@ struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
     s->loop = loop;
     s->reaper = reaper;
     s->ops = config->ops;
+    s->wasmedge_plugins = config->wasmedge_plugins;
     if (config->files)
         s->files = *config->files;
     else

@@ -23,6 +23,7 @@ struct task_config {
     const char *runtime_root;      // when containerd names none; the namespace is appended
     const char *engine;            // of WebAssembly, when nobody names one; NULL: "wasmtime"
     const char *debug_rootfs;      // tools for execs in WebAssembly containers; NULL or "": none
+    bool wasmedge_plugins;         // WasmEdge's plugins may be loaded
     const char *containerd_events; // containerd's ttrpc socket; NULL or "": publish nothing
     const char *shim;              // stub for <bundle>/shim-binary-path; NULL: write none
     const char *program;           // who we are, for the Inspect service; NULL: "task server"

@@ -20,6 +20,7 @@ static const struct config_key keys[] = {
     ROW(runtime_root, CONFIG_STRING),
     ROW(engine, CONFIG_STRING),
     ROW(debug_rootfs, CONFIG_STRING),
+    ROW(wasmedge_plugins, CONFIG_BOOL),
     ROW(containerd_events, CONFIG_STRING),
     ROW(sandboxer_metrics_address, CONFIG_STRING),
     ROW(task_metrics_address, CONFIG_STRING),

@@ -11,6 +11,7 @@ struct settings {
     char *runtime;                   // OCI runtime where a pod's runtime options name none: "runc"
     char *engine;                    // of WebAssembly, where nobody names one: "wasmtime"
     char *debug_rootfs;              // tools for execs in WebAssembly containers; "": none
+    bool wasmedge_plugins;           // WasmEdge's plugins on this node may be loaded
     char *runtime_root;              // its state directory; the namespace is appended
     char *containerd_events;         // containerd's ttrpc socket, for events
     char *sandboxer_metrics_address; // loopback "address:port" for metrics; "": none

@@ -10,16 +10,20 @@
 struct engine_program {
     char *const *args, *const *env; // NULL-terminated
     const char *cwd;
-    uint64_t memory_max; // bytes of linear memory; 0: no limit
+    uint64_t memory_max;    // bytes of linear memory; 0: no limit
+    const char *nn_preload; // a model for WASI-NN (worker/preload.h); NULL: none
 };
 
 // One module (a component is meant too, for engines that have them) in one process, which ends with
 // it: nothing is freed. In this order: restore or compile; save, if it was compiled; link; run. All
-// of it without privileges.
+// of it without privileges, but load_plugins, which comes before everything.
 struct engine_ops {
     const char *built_as; // ENGINE_BUILT_AS
     const char *name;
     const char *(*version)(void);
+    // NULL, or loads what the node's operator has installed beside this engine and allowed: native
+    // code that may offer modules something to import. As root, in the host's file system.
+    void (*load_plugins)(void);
     // From a file that `save` has written: code that will run as it is, so from a file that only
     // root can have written; who made the code may have been an enemy all the same. NULL: there is
     // none, or it is of another version or processor.

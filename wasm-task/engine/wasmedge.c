@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "engine.h"
+#include "wasmedge_plugin.h"
 
 #define PAGE 65536u
 // Of a module: magic number and version.
@@ -36,6 +37,7 @@ struct loaded {
     WasmEdge_StoreContext *store;
     WasmEdge_ExecutorContext *executor;
     WasmEdge_ModuleInstanceContext *wasi;
+    struct plugin_modules plugins;
 };
 
 static const char *version(void)
@@ -304,27 +306,35 @@ static bool same_function(const WasmEdge_FunctionTypeContext *a,
                       WasmEdge_FunctionTypeGetReturns(b, types_b, TYPES_MAX));
 }
 
-// There is nothing but functions of WASI.
+static bool is_wasi(const struct loaded *l, WasmEdge_String module)
+{
+    return WasmEdge_StringIsEqual(module, WasmEdge_ModuleInstanceGetModuleName(l->wasi));
+}
+
+// There is nothing but functions, of WASI and of plugins.
 static bool is_offered(const struct loaded *l, const WasmEdge_ImportTypeContext *import)
 {
-    if (WasmEdge_ImportTypeGetExternalType(import) != WasmEdge_ExternalType_Function ||
-        !WasmEdge_StringIsEqual(WasmEdge_ImportTypeGetModuleName(import),
-                                WasmEdge_ModuleInstanceGetModuleName(l->wasi)))
+    WasmEdge_String module = WasmEdge_ImportTypeGetModuleName(import);
+    const WasmEdge_ModuleInstanceContext *from =
+        is_wasi(l, module) ? l->wasi : plugin_find(&l->plugins, module);
+    if (!from || WasmEdge_ImportTypeGetExternalType(import) != WasmEdge_ExternalType_Function)
         return false;
     const WasmEdge_FunctionInstanceContext *function =
-        WasmEdge_ModuleInstanceFindFunction(l->wasi, WasmEdge_ImportTypeGetExternalName(import));
+        WasmEdge_ModuleInstanceFindFunction(from, WasmEdge_ImportTypeGetExternalName(import));
     return function && same_function(WasmEdge_ImportTypeGetFunctionType(l->module, import),
                                      WasmEdge_FunctionInstanceGetFunctionType(function));
 }
 
-static int refuse_import(const WasmEdge_ImportTypeContext *import, struct error *err)
+static int refuse_import(const struct loaded *l, const WasmEdge_ImportTypeContext *import,
+                         struct error *err)
 {
     WasmEdge_String from = WasmEdge_ImportTypeGetModuleName(import),
                     name = WasmEdge_ImportTypeGetExternalName(import);
-    return error_set(err, STATUS_FAILED_PRECONDITION,
-                     "imports that nobody offers: %.*s::%.*s, in this form",
-                     (int)(from.Length < IMPORT_MAX ? from.Length : IMPORT_MAX), from.Buf,
-                     (int)(name.Length < IMPORT_MAX ? name.Length : IMPORT_MAX), name.Buf);
+    error_set(err, STATUS_FAILED_PRECONDITION,
+              "imports that nobody offers: %.*s::%.*s, in this form",
+              (int)(from.Length < IMPORT_MAX ? from.Length : IMPORT_MAX), from.Buf,
+              (int)(name.Length < IMPORT_MAX ? name.Length : IMPORT_MAX), name.Buf);
+    return is_wasi(l, from) ? -1 : plugin_advise(err);
 }
 
 static int check_imports(const struct loaded *l, struct error *err)
@@ -334,7 +344,7 @@ static int check_imports(const struct loaded *l, struct error *err)
     int r = list ? 0 : error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
     n = list ? WasmEdge_ASTModuleListImports(l->module, list, n) : 0;
     for (uint32_t i = 0; i < n && r == 0; i++)
-        r = is_offered(l, list[i]) ? 0 : refuse_import(list[i], err);
+        r = is_offered(l, list[i]) ? 0 : refuse_import(l, list[i], err);
     free(list);
     return r;
 }
@@ -363,6 +373,28 @@ static int check_start(const struct loaded *l, struct error *err)
     return 0;
 }
 
+static int register_all(const struct loaded *l, struct error *err)
+{
+    WasmEdge_Result r = WasmEdge_ExecutorRegisterImport(l->executor, l->store, l->wasi);
+    if (!WasmEdge_ResultOK(r))
+        return failed(r, STATUS_INTERNAL, "WASI", err);
+    for (size_t i = 0; i < l->plugins.n; i++) {
+        r = WasmEdge_ExecutorRegisterImport(l->executor, l->store, l->plugins.list[i]);
+        if (!WasmEdge_ResultOK(r))
+            return failed(r, STATUS_INTERNAL, "a plugin's module", err);
+    }
+    return 0;
+}
+
+// Plugins open files as the container would.
+static int make_plugins(struct loaded *l, const struct engine_program *p, struct error *err)
+{
+    if (p->nn_preload && chdir(p->cwd) < 0)
+        return error_errno(err, errno, "process.cwd %s", p->cwd);
+    return plugin_make(&l->plugins, l->module, WasmEdge_ModuleInstanceGetModuleName(l->wasi),
+                       p->nn_preload, err);
+}
+
 static int link_module(void *module, const struct engine_program *p, struct error *err)
 {
     struct loaded *l = module;
@@ -372,10 +404,10 @@ static int link_module(void *module, const struct engine_program *p, struct erro
         WasmEdge_ConfigureSetMaxMemoryPage(l->config, (uint32_t)(p->memory_max / PAGE));
     l->executor = WasmEdge_ExecutorCreate(l->config, NULL);
     l->store = WasmEdge_StoreCreate();
-    if (make_wasi(l, p, err) < 0 || check_imports(l, err) < 0 || check_start(l, err) < 0)
+    if (make_wasi(l, p, err) < 0 || make_plugins(l, p, err) < 0 || check_imports(l, err) < 0 ||
+        check_start(l, err) < 0)
         return -1;
-    WasmEdge_Result r = WasmEdge_ExecutorRegisterImport(l->executor, l->store, l->wasi);
-    return WasmEdge_ResultOK(r) ? 0 : failed(r, STATUS_INTERNAL, "WASI", err);
+    return register_all(l, err);
 }
 
 // ---- running ------------------------------------------------------------------------------------
@@ -417,6 +449,7 @@ static const struct engine_ops wasmedge = {
     .built_as = ENGINE_BUILT_AS,
     .name = "wasmedge",
     .version = version,
+    .load_plugins = plugin_load_all,
     .restore = restore,
     .compile_apart = compile_apart,
     .restore_apart = restore_apart,

@@ -1,8 +1,8 @@
 // wasm-worker: one WebAssembly container
 //
 // SYNOPSIS
-//     wasm-worker run ENGINE CACHE CONSOLE BUNDLE
-//     wasm-worker exec ENGINE CACHE CONSOLE PID CGROUP DEBUG
+//     wasm-worker run ENGINE CACHE CONSOLE PLUGINS BUNDLE
+//     wasm-worker exec ENGINE CACHE CONSOLE PLUGINS PID CGROUP DEBUG
 //     wasm-worker engines | --version | --help
 //
 // The engines that there are, with their versions, are for people. Else started by wasm-task, as
@@ -39,10 +39,13 @@
 #include "message.h"
 #include "oci/entry.h"
 #include "oci/resources.h"
+#include "preload.h"
 #include "terminal.h"
 #include "worker.h"
 
 #define EXIT_NOT_RUN 125
+// Up to PLUGINS, which both verbs have (PLUGINS: "" or what says that they are allowed).
+#define COMMON_ARGS 6
 
 // What the engine itself needs of a container's memory, at most half of it: the rest is the
 // module's. A module that wants more gets a failed memory.grow, which it may live with, before the
@@ -172,6 +175,7 @@ static int read_module(const struct plan *p, int root, struct module *ret, struc
 struct work {
     const struct engine_ops *engine;
     const char *cache;
+    bool plugins;     // those of the engine are allowed
     struct plan plan; // args and env are used until the end
     struct module module;
     uint64_t memory_max;
@@ -231,6 +235,22 @@ static int compile_apart(struct work *w, struct error *err)
     return r < 0 ? error_wrap(err, "%.200s", w->plan.args[0]) : 0;
 }
 
+// As long as the files are the host's; in the container's cgroup.
+static int load_plugins(const struct work *w, struct error *err)
+{
+    const struct engine_ops *engine = w->engine;
+    if (w->plan.nn_preload && !engine->load_plugins)
+        return error_set(err, STATUS_UNIMPLEMENTED,
+                         PRELOAD_NAME ": there is no WASI-NN with %s: use wasmedge", engine->name);
+    if (w->plan.nn_preload && !w->plugins)
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         PRELOAD_NAME ": WASI-NN is a plugin of WasmEdge, and plugins are off on "
+                                      "this node: set wasmedge_plugins = true there");
+    if (w->plugins && engine->load_plugins)
+        engine->load_plugins();
+    return 0;
+}
+
 static int enter_directory(const struct plan *p, struct error *err)
 {
     return chdir(p->cwd) < 0 ? error_errno(err, errno, "process.cwd %s", p->cwd) : 0;
@@ -244,14 +264,15 @@ static int become(struct work *w, struct error *err)
     return enter_identity(&w->plan, take_fd(&w->attr), err);
 }
 
-// wasm-worker run ENGINE CACHE CONSOLE BUNDLE
+// wasm-worker run ENGINE CACHE CONSOLE PLUGINS BUNDLE
 static int prepare_run(struct work *w, char **argv, struct error *err)
 {
     struct plan *plan = &w->plan;
     struct oci_resources resources;
     if (plan_read(plan, argv[0], err) < 0 || read_limits(plan->spec, &resources, err) < 0 ||
-        enter_cgroup(plan, &resources.limits, err) < 0 || set_oom_score(plan, err) < 0 ||
-        enter_namespaces(plan, err) < 0 || enter_pids(plan, err) < 0)
+        enter_cgroup(plan, &resources.limits, err) < 0 || load_plugins(w, err) < 0 ||
+        set_oom_score(plan, err) < 0 || enter_namespaces(plan, err) < 0 ||
+        enter_pids(plan, err) < 0)
         return -1;
     w->memory_max = module_memory(resources.limits.memory);
     _cleanup_close_ int root = enter_mounts(plan, err);
@@ -292,12 +313,12 @@ static int join_container(struct work *w, int container, struct error *err)
     return debug_enter(tree, w->plan.cwd, err);
 }
 
-// wasm-worker exec ENGINE CACHE CONSOLE PID CGROUP DEBUG
+// wasm-worker exec ENGINE CACHE CONSOLE PLUGINS PID CGROUP DEBUG
 static int prepare_exec(struct work *w, char **argv, struct error *err)
 {
     const int spec = WORKER_EXTRA, container = WORKER_EXTRA + 1;
     if (plan_read_process(&w->plan, spec, err) < 0 || join_cgroup(w, argv[1], err) < 0 ||
-        (w->plan.has_oom_score_adj && set_oom_score(&w->plan, err) < 0))
+        load_plugins(w, err) < 0 || (w->plan.has_oom_score_adj && set_oom_score(&w->plan, err) < 0))
         return -1;
     close(spec);
     w->debug_rootfs = argv[2];
@@ -312,8 +333,11 @@ static int prepare_exec(struct work *w, char **argv, struct error *err)
 // Without privileges.
 static int get_ready(struct work *w, const struct engine_ops *engine, struct worker_ready *ready)
 {
-    const struct engine_program program = {
-        .args = w->plan.args, .env = w->plan.env, .cwd = w->plan.cwd, .memory_max = w->memory_max};
+    const struct engine_program program = {.args = w->plan.args,
+                                           .env = w->plan.env,
+                                           .cwd = w->plan.cwd,
+                                           .memory_max = w->memory_max,
+                                           .nn_preload = w->plan.nn_preload};
     struct error *err = &ready->err;
     if (w->native)
         return 0;
@@ -373,7 +397,7 @@ static const struct {
 
 static const struct {
     const char *name;
-    int argc; // behind ENGINE, CACHE and CONSOLE
+    int argc; // behind PLUGINS
     int (*prepare)(struct work *w, char **argv, struct error *err);
 } verbs[] = {
     {"run", 1, prepare_run},
@@ -388,9 +412,10 @@ static int work_all(struct work *w, size_t verb, char **argv)
     const struct engine_ops *engine = engines_load(argv[2], &ready.err);
     w->engine = engine;
     w->cache = argv[3];
+    w->plugins = argv[5][0];
     w->terminal = engine && argv[4][0] ? terminal_make(argv[4], &ready.err) : -1;
     bool good = engine && (!argv[4][0] || w->terminal >= 0) &&
-                verbs[verb].prepare(w, argv + 5, &ready.err) == 0 &&
+                verbs[verb].prepare(w, argv + COMMON_ARGS, &ready.err) == 0 &&
                 get_ready(w, engine, &ready) == 0;
     close(WORKER_CODE);
     if (write(WORKER_READY, &ready, sizeof(ready)) != sizeof(ready) || !good)
@@ -412,9 +437,10 @@ int main(int argc, char **argv)
     }
     while (argc > 1 && verb < ARRAY_SIZE(verbs) && strcmp(verbs[verb].name, argv[1]) != 0)
         verb++;
-    if (argc < 5 || verb == ARRAY_SIZE(verbs) || argc - 5 != verbs[verb].argc) {
-        fputs("Usage: wasm-worker run|exec ENGINE CACHE CONSOLE ... (wasm-task starts it)\n",
-              stderr);
+    if (argc < COMMON_ARGS || verb == ARRAY_SIZE(verbs) || argc - COMMON_ARGS != verbs[verb].argc) {
+        fputs(
+            "Usage: wasm-worker run|exec ENGINE CACHE CONSOLE PLUGINS ... (wasm-task starts it)\n",
+            stderr);
         return 2;
     }
     // What others have for the end of a process is not for one whose system calls are counted.

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "oci/spec.h"
+#include "preload.h"
 #include "unsupported.h"
 
 // ---- strings ------------------------------------------------------------------------------------
@@ -344,7 +345,8 @@ static int read_spec(struct plan *p, const char *bundle, struct error *err)
         json_get_object(p->spec, "process", &process, err) < 0 ||
         read_process(p, process, err) < 0 || read_mounts(p, err) < 0 || read_linux(p, err) < 0 ||
         json_get_string(p->spec, "hostname", &p->hostname, err) < 0 ||
-        json_get_string(p->spec, "domainname", &p->domainname, err) < 0)
+        json_get_string(p->spec, "domainname", &p->domainname, err) < 0 ||
+        preload_find(p->spec, p->env, &p->nn_preload, err) < 0)
         return -1;
     p->cgroup = oci_spec_cgroups_path(p->spec);
     return read_root(p, bundle, err);

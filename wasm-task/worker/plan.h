@@ -54,6 +54,7 @@ struct plan {
     size_t n_mounts;
     char **masked, **readonly; // absolute paths, NULL-terminated
     const char *cgroup;        // as the spec says it; NULL: none
+    const char *nn_preload;    // preload.h; NULL: none (as in an exec)
 };
 
 // Reads a container's. INVALID_ARGUMENT names the field, UNIMPLEMENTED one that asks for what

@@ -62,6 +62,7 @@ Test(settings, examples)
         cr_expect_str_eq(s.containerd_events, defaults.containerd_events);
         cr_expect_str_eq(s.sandboxer_metrics_address, "");
         cr_expect_str_eq(s.task_metrics_address, "");
+        cr_expect(!s.wasmedge_plugins);
         cr_expect(s.default_unprivileged_ports && s.default_unprivileged_icmp);
         settings_done(&s);
         settings_done(&defaults);

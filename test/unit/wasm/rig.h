@@ -145,7 +145,7 @@ static inline void rig_child(const struct rig *r, const int given[WORKER_EXTRA])
             _exit(99);
     }
     close_range(WORKER_EXTRA, ~0U, 0);
-    execl(RIG_WORKER, RIG_WORKER, "run", "wasmtime", r->cache, "", r->dir, NULL);
+    execl(RIG_WORKER, RIG_WORKER, "run", "wasmtime", r->cache, "", "", r->dir, NULL);
     _exit(98);
 }
 
