@@ -103,7 +103,7 @@ wasmtime() {
 
 # The oldest WasmEdge that its module builds with, that of Debian 13, in /opt/wasmedge-0.14: nothing of it is installed.
 old_wasmedge() {
-    local options=(-o "Dir::Etc::sourcelist=$TMPDIR/old.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$TMPDIR/old-lists")
+    local options=(-o "Dir::Etc::sourcelist=$TMPDIR/old.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$TMPDIR/old-lists" -o Dir::State::status=/dev/null)
     mkdir -p "$TMPDIR/old-lists" "$TMPDIR/old"
     sed -E 's/^(deb( \[[^]]*\])? [^ ]+) [^ ]+ /\1 trixie /' /etc/apt/sources.list >"$TMPDIR/old.list"
     cd "$TMPDIR/old"
