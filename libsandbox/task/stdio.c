@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,6 +46,8 @@ struct scheme {
 };
 
 static const char *const fields[] = {"stdin", "stdout", "stderr"};
+
+static void tell_if_handed(struct task_stdio *io);
 
 // ---- nothing --------------------------------------------------------------------------------
 
@@ -124,11 +127,22 @@ static void admit_readers(struct task_stdio *io)
     }
 }
 
+static bool all_read(const struct task_stdio *io)
+{
+    for (int n = 0; n < 2; n++) {
+        int len = 0;
+        if (io->keep[n] >= 0 && ioctl(io->keep[n], FIONREAD, &len) == 0 && len > 0)
+            return false;
+    }
+    return true;
+}
+
 // Who blocks in open(2) cannot be seen, so it is done again and again, more and more seldom.
 static void on_admission(struct ev_loop *loop, ev_timer *w, int revents)
 {
     struct task_stdio *io = container_of(w, struct task_stdio, admission);
     admit_readers(io);
+    tell_if_handed(io);
     event_timer_arm(loop, w, io->admission_delay);
     if (io->admission_delay < STDIO_ADMISSION_SECONDS_MAX)
         io->admission_delay *= 2;
@@ -197,7 +211,7 @@ static int check_stream(const char *url, const char *field, struct error *err)
     return 0;
 }
 
-static bool all_handed(const struct task_stdio *io)
+static bool streams_handed(const struct task_stdio *io)
 {
     for (int n = 0; n < 2; n++) {
         if (io->out[n] && !stream_out_handed(io->out[n]))
@@ -206,11 +220,15 @@ static bool all_handed(const struct task_stdio *io)
     return true;
 }
 
-// Told by the loop, not from within what a connection has said.
 static void output_handed(void *arg)
 {
-    struct task_stdio *io = arg;
-    if (ev_is_active(&io->handover) && all_handed(io))
+    tell_if_handed(arg);
+}
+
+// Told by the loop, not from within what a connection has said.
+static void tell_if_handed(struct task_stdio *io)
+{
+    if (ev_is_active(&io->handover) && streams_handed(io) && all_read(io))
         ev_feed_event(io->host->loop, &io->handover, EV_TIMER);
 }
 
@@ -400,8 +418,9 @@ static void process_ended(struct task_stdio *io)
     }
     if (io->keep[0] >= 0 || io->keep[1] >= 0)
         on_admission(io->host->loop, &io->admission, 0);
-    if (io->started && !all_handed(io))
-        event_timer_arm(io->host->loop, &io->handover, STDIO_HANDOVER_SECONDS);
+    if (io->started && !(streams_handed(io) && all_read(io)))
+        event_timer_arm(io->host->loop, &io->handover,
+                        streams_handed(io) ? STDIO_READ_SECONDS : STDIO_HANDOVER_SECONDS);
 }
 
 bool task_stdio_exited(struct task_stdio *io, void (*handed)(void *arg), void *arg)

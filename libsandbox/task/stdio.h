@@ -8,7 +8,10 @@
 //     last writer has gone would block in open(2), and containerd's ExecSync, which opens on a
 //     thread of its own and deletes the process only after it has read the end, for ever: so from
 //     the exit to the deletion the FIFO is opened for writing and closed again now and then, by
-//     which such a reader gets through and finds the bytes and the end;
+//     which such a reader gets through and finds the bytes and the end. Until a container's
+//     exit containerd opens on a thread, too, and gives up when it hears of the exit: the output
+//     of one that ends at once would be lost on a busy node. So an exit is held back while there
+//     are bytes that nobody has read, at most STDIO_READ_SECONDS;
 //   - a write handle on stdin until CloseIO or the end of the process: containerd may come and go
 //     without the process seeing an end of file.
 //
@@ -39,9 +42,13 @@
 // How long an exit may be held back until the output has been read from the streams. Less than
 // TASK_KILL_SECONDS, or a pod could not be stopped while a reader stalls.
 #define STDIO_HANDOVER_SECONDS 5.0
+// How long an exit may be held back until the output has been read from FIFOs, where it is not lost
+// if it is read later.
+#define STDIO_READ_SECONDS 0.25
 // After an exit, blocked readers are let through at once, after this time, then after twice the
-// time before until that is the maximum or more, and so on until the deletion.
-#define STDIO_ADMISSION_SECONDS     0.01
+// time before until that is the maximum or more, and so on until the deletion. At these times it is
+// looked at what they have read.
+#define STDIO_ADMISSION_SECONDS     0.002
 #define STDIO_ADMISSION_SECONDS_MAX 20.0
 
 struct task_stdio;

@@ -113,7 +113,7 @@ Test(console, bytes_go_both_ways_and_the_size_is_set)
     run(&p, 0.05);
     cr_expect(read(p.slave, buf, sizeof buf) == 5 && memcmp(buf, "input", 5) == 0);
     close(writer);
-    cr_expect(task_stdio_exited(p.io, NULL, NULL), "by FIFO nothing is held back");
+    cr_expect(task_stdio_exited(p.io, NULL, NULL), "the FIFO has been read");
     task_stdio_free(p.io);
     place_done(&p);
 }
@@ -136,7 +136,7 @@ Test(console, what_is_left_after_the_exit_is_copied_even_after_delete)
     cr_expect(sent > STDIO_BUFFER_MAX, "%zu", sent);
     cr_expect(sent < 4 * STDIO_BUFFER_MAX, "the buffers are bounded: %zu", sent);
     close_fd(&p.slave);
-    cr_expect(task_stdio_exited(p.io, NULL, NULL), "by FIFO nothing is held back");
+    cr_expect(!task_stdio_exited(p.io, NULL, NULL), "the FIFO has not been read");
     task_stdio_free(p.io); // Delete
     for (int i = 0; i < 300; i++) {
         run(&p, 0.01);
@@ -164,7 +164,7 @@ Test(console, a_terminal_that_is_closed_and_opened_again_goes_on)
     cr_expect(write(p.slave, "again", 5) == 5);
     run(&p, 1.2);
     cr_expect(read(p.reader, buf, sizeof buf) >= 5);
-    cr_expect(task_stdio_exited(p.io, NULL, NULL), "by FIFO nothing is held back");
+    cr_expect(task_stdio_exited(p.io, NULL, NULL), "the FIFO has been read");
     task_stdio_free(p.io);
     place_done(&p);
 }

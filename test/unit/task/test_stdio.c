@@ -54,11 +54,63 @@ static void close_all(int fds[3])
         close_fd(&fds[i]);
 }
 
+static void note_handed(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+static bool exited(struct task_stdio *io, bool *handed)
+{
+    return task_stdio_exited(io, note_handed, handed);
+}
+
+// At most ten seconds.
+static void run_until(struct place *p, const bool *handed)
+{
+    for (int i = 0; i < 1000 && !*handed; i++) {
+        ev_run(p->loop, EVRUN_NOWAIT);
+        usleep(10000);
+    }
+}
+
+Test(stdio, an_exit_is_told_at_once_when_everything_has_been_read)
+{
+    struct place p;
+    int fds[3];
+    char buf[64];
+    place_init(&p);
+    struct task_stdio *io = open_all(&p, fds);
+    int reader = open(p.path[2], O_RDONLY | O_NONBLOCK);
+    cr_expect(write(fds[2], "bytes", 5) == 5 && read(reader, buf, sizeof buf) == 5);
+    close_all(fds);
+    cr_expect(task_stdio_exited(io, NULL, NULL));
+    close(reader);
+    task_stdio_free(io);
+    place_done(&p);
+}
+
+Test(stdio, an_exit_is_told_in_the_end_if_nobody_reads)
+{
+    struct place p;
+    int fds[3];
+    bool handed = false;
+    place_init(&p);
+    struct task_stdio *io = open_all(&p, fds);
+    cr_expect(write(fds[1], "bytes", 5) == 5);
+    close_all(fds);
+    cr_expect(!exited(io, &handed));
+    run_until(&p, &handed);
+    cr_expect(handed && exited(io, &handed));
+    task_stdio_free(io);
+    place_done(&p);
+}
+
 Test(stdio, a_reader_that_comes_late_finds_every_byte_and_the_end)
 {
     struct place p;
     int fds[3];
     char buf[64];
+    bool handed = false;
     place_init(&p);
     struct task_stdio *io = open_all(&p, fds);
     cr_expect(write(fds[1], "before", 6) == 6, "nobody reads, and no EPIPE");
@@ -67,9 +119,11 @@ Test(stdio, a_reader_that_comes_late_finds_every_byte_and_the_end)
     close(reader); // containerd goes away
     cr_expect(write(fds[1], "after", 5) == 5);
     close_all(fds);
-    cr_expect(task_stdio_exited(io, NULL, NULL), "by FIFO nothing is held back");
+    cr_expect(!exited(io, &handed), "held back while there are unread bytes");
     reader = open(p.path[1], O_RDONLY | O_NONBLOCK);
     cr_expect(read(reader, buf, sizeof buf) == 8);
+    run_until(&p, &handed);
+    cr_expect(handed && exited(io, &handed));
     cr_expect(memcmp(buf, "oreafter", 8) == 0);
     cr_expect(read(reader, buf, sizeof buf) == 0, "our handle does not hide the end");
     close(reader);
@@ -93,11 +147,12 @@ Test(stdio, a_reader_that_blocks_in_open_is_let_through)
     int fds[3];
     pthread_t thread;
     void *got;
+    bool handed = false;
     place_init(&p);
     struct task_stdio *io = open_all(&p, fds);
     cr_expect(write(fds[1], "bytes", 5) == 5);
     close_all(fds);
-    cr_expect(task_stdio_exited(io, NULL, NULL), "by FIFO nothing is held back");
+    cr_expect(!exited(io, &handed));
     cr_assert(pthread_create(&thread, NULL, blocking_reader, p.path[1]) == 0);
     usleep(200000);
     task_stdio_free(io);
@@ -113,11 +168,12 @@ Test(stdio, a_reader_that_opens_after_the_exit_gets_through_before_the_process_i
     int fds[3];
     pthread_t thread;
     void *got = NULL;
+    bool handed = false;
     place_init(&p);
     struct task_stdio *io = open_all(&p, fds);
     cr_expect(write(fds[1], "bytes", 5) == 5);
     close_all(fds);
-    cr_expect(task_stdio_exited(io, NULL, NULL), "by FIFO nothing is held back");
+    cr_expect(!exited(io, &handed));
     cr_assert(pthread_create(&thread, NULL, blocking_reader, p.path[1]) == 0);
     usleep(50000);
     for (int i = 0; i < 500 && pthread_tryjoin_np(thread, &got) != 0; i++) {
