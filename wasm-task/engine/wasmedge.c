@@ -18,11 +18,10 @@
 
 #include "base/cleanup.h"
 #include "engine.h"
+#include "sections.h"
 #include "wasmedge_plugin.h"
 
 #define PAGE 65536u
-// Of a module: magic number and version.
-#define HEADER 8
 // More parameters, or results, than any function of WASI has.
 #define TYPES_MAX 16
 // How an import is called in a text.
@@ -87,84 +86,6 @@ static int parse(struct loaded *l, struct error *err)
                    : failed(r, STATUS_INVALID_ARGUMENT, "no WebAssembly module", err);
 }
 
-// ---- sections of compiled code ------------------------------------------------------------------
-
-// WebAssembly core specification, 5.2.2: LEB128 of at most 32 bits.
-static bool read_u32(const uint8_t **at, const uint8_t *end, uint32_t *ret)
-{
-    *ret = 0;
-    for (unsigned shift = 0; shift < 35 && *at < end; shift += 7) {
-        uint8_t byte = *(*at)++;
-        *ret |= (uint32_t)(byte & 0x7f) << shift;
-        if (!(byte & 0x80))
-            return true;
-    }
-    return false;
-}
-
-static bool is_code(uint8_t section, const uint8_t *at, const uint8_t *end)
-{
-    static const char name[] = "wasmedge";
-    uint32_t len = 0;
-    return section == 0 && read_u32(&at, end, &len) && len == strlen(name) &&
-           len <= (size_t)(end - at) && memcmp(at, name, len) == 0;
-}
-
-// The section at *at, which is moved behind it; false if it does not end before the file does.
-static bool next_section(const uint8_t **at, const uint8_t *end, bool *ret_is_code)
-{
-    uint8_t kind = *(*at)++;
-    uint32_t size = 0;
-    if (!read_u32(at, end, &size) || size > (size_t)(end - *at))
-        return false;
-    *ret_is_code = is_code(kind, *at, *at + size);
-    *at += size;
-    return true;
-}
-
-// A copy of the module without such sections: they would be believed, and be kept as ours. NULL on
-// error.
-static uint8_t *without_code(const uint8_t *bytes, size_t len, size_t *ret_len, struct error *err)
-{
-    const uint8_t *at = bytes + HEADER, *end = bytes + len;
-    uint8_t *copy = malloc(len);
-    bool code = false;
-    if (!copy) {
-        error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
-        return NULL;
-    }
-    memcpy(copy, bytes, HEADER);
-    *ret_len = HEADER;
-    while (at < end) {
-        const uint8_t *begin = at;
-        if (!next_section(&at, end, &code)) {
-            error_set(err, STATUS_INVALID_ARGUMENT,
-                      "no WebAssembly module: a section is longer than the file");
-            free(copy);
-            return NULL;
-        }
-        if (!code) {
-            memcpy(copy + *ret_len, begin, (size_t)(at - begin));
-            *ret_len += (size_t)(at - begin);
-        }
-    }
-    return copy;
-}
-
-// What the compiler writes: sections to the end of the file, the last of which is code.
-static bool ends_with_code(const uint8_t *bytes, size_t len)
-{
-    const uint8_t *at = bytes + HEADER, *end = bytes + len;
-    bool code = false;
-    if (len < HEADER || memcmp(bytes, "\0asm", 4) != 0)
-        return false;
-    while (at < end) {
-        if (!next_section(&at, end, &code))
-            return false;
-    }
-    return code;
-}
-
 // ---- loading ------------------------------------------------------------------------------------
 
 // Maps it.
@@ -180,7 +101,7 @@ static void *restore_apart(int fd)
     l->bytes = bytes;
     l->len = (size_t)st.st_size;
     l->kept = true;
-    return ends_with_code(l->bytes, l->len) ? l : NULL;
+    return sections_end_with_code(l->bytes, l->len) ? l : NULL;
 }
 
 static void *restore(const char *path)
@@ -203,7 +124,7 @@ static struct loaded *load(const uint8_t *bytes, size_t len, struct error *err)
         error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
         return NULL;
     }
-    l->bytes = without_code(bytes, len, &l->len, err);
+    l->bytes = sections_without_code(bytes, len, &l->len, err);
     return l->bytes ? l : NULL;
 }
 
