@@ -499,14 +499,14 @@ def processes():
 
 
 def pids_of(program):
-    """Pids of living processes whose executable's name is `program`."""
-    pids = []
+    """Pids of living processes whose executable's name is `program`; not those that one of them has forked (jobs)."""
+    parents = {}
     for entry in pathlib.Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 if pathlib.Path(os.readlink(entry / "exe")).name == program:
-                    pids.append(int(entry.name))
-    return pids
+                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    return [pid for pid, parent in parents.items() if parent not in parents]
 
 
 def mounts():
