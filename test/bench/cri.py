@@ -72,10 +72,10 @@ class Pod:
         self.id = self.client.RunPodSandbox(request).pod_sandbox_id
         return self
 
-    def create(self, *command):
+    def create(self, *command, image=IMAGE):
         name = "c" if not self.container else f"c{uuid.uuid4().hex[:8]}"
         config = pb.ContainerConfig(
-            metadata=pb.ContainerMetadata(name=name), image=pb.ImageSpec(image=IMAGE), command=command, log_path=f"{self.id}.log",
+            metadata=pb.ContainerMetadata(name=name), image=pb.ImageSpec(image=image), command=command, log_path=f"{self.id}.log",
             linux=pb.LinuxContainerConfig(security_context=pb.LinuxContainerSecurityContext(namespace_options=self.namespaces)))
         self.container = self.client.CreateContainer(
             pb.CreateContainerRequest(pod_sandbox_id=self.id, config=config, sandbox_config=self.config)).container_id

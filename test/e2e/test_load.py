@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import node as kuasar
+import programs
 from node import until
 
 LOOP = ["sh", "-c", "while :; do sleep 1; done"]
@@ -14,13 +15,12 @@ LOOP = ["sh", "-c", "while :; do sleep 1; done"]
 
 def test_30_pods_at_once(node):
     def one(_):
-        return node.pod().run(*LOOP)
+        return programs.run(node.pod(), *programs.WAIT)
     with concurrent.futures.ThreadPoolExecutor(30) as pool:
         containers = list(pool.map(one, range(30)))
     assert all(c.state() == "CONTAINER_RUNNING" for c in containers)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        out = list(pool.map(lambda c: c.exec("echo", "here").stdout, containers))
-    assert out == ["here\n"] * 30
+        assert all(pool.map(programs.answers, containers))
 
 
 def test_a_hanging_runtime_hinders_nobody(node):
@@ -58,7 +58,7 @@ def test_200_pod_cycles_leave_nothing(node):
     node.remove_pods()
     def cycle():
         pod = node.pod(linux={"security_context": {"namespace_options": {"network": 2}}})
-        pod.run("true").wait_exit()
+        programs.run(pod, *programs.leave(0)).wait_exit()
         pod.remove()
         node.pods.remove(pod)
     for _ in range(20):

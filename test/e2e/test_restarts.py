@@ -11,9 +11,10 @@ import time
 import pytest
 
 import node as kuasar
+import programs
 from node import Failed, crictl, until
+from programs import WAIT, answers, leave
 
-LOOP = ["sh", "-c", "while :; do sleep 1; done"]
 
 
 @pytest.mark.parametrize("how", ["TERM", "KILL"])
@@ -55,22 +56,22 @@ def stop_file(container):
 def test_an_exit_is_reported_after_a_restart_of_containerd_and_the_shim_is_harmless(node):
     """containerd runs the shim's delete even after a normal Delete of a reloaded container."""
     pod = node.pod()
-    container, other = pod.run(*LOOP), pod.run(*LOOP)
+    container, other = programs.run(pod, *WAIT), programs.run(pod, *WAIT)
     node.stop_containerd()
     node.start_containerd()
     container.stop(grace=0)
     container.remove()
     time.sleep(0.5)
-    assert other.exec("echo", "here").stdout == "here\n"
+    assert answers(other)
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
 def test_sandboxer_restarts_while_idle(node, sig):
     pod = node.pod(hostname="kept")
-    container = pod.run(*LOOP)
+    container = programs.run(pod, *WAIT)
     task_server = node.task_pid()
     node.kill_sandboxer(sig)
-    assert container.exec("echo", "alive").stdout == "alive\n", "containers do not need it"
+    assert answers(container), "containers do not need it"
     assert container.state() == "CONTAINER_RUNNING"
     node.start_sandboxer(*node.daemon_args)
     assert node.task_pid() == task_server, "the task server lives on"
@@ -87,7 +88,7 @@ def try_cycle(node):
     """One pod from start to end; what fails because the daemon is away just now is tried again or left to cleanup."""
     try:
         pod = node.pod()
-        container = pod.run(*LOOP)
+        container = programs.run(pod, *WAIT)
         container.stop(grace=0)
         pod.stop()
         pod.remove()
@@ -101,7 +102,7 @@ def test_sandboxer_killed_at_20_random_instants(node):
     node.remove_pods()
     before = kuasar.census()
     bystander = node.pod()
-    container = bystander.run(*LOOP)
+    container = programs.run(bystander, *WAIT)
     rng = random.Random(20)
     done = []
     for _ in range(20):
@@ -111,7 +112,7 @@ def test_sandboxer_killed_at_20_random_instants(node):
         node.restart_sandboxer()
         worker.join(timeout=120)
         assert not worker.is_alive()
-        assert container.exec("echo", "unhurt").stdout == "unhurt\n"
+        assert answers(container)
     assert try_cycle(node), "after all that a pod works"
     assert bystander.state() == "SANDBOX_READY"
     node.remove_pods()
@@ -124,7 +125,7 @@ def test_task_server_killed(node):
     node.remove_pods()
     before = kuasar.census()
     pods = [node.pod() for _ in range(3)]
-    containers = [p.run(*LOOP) for p in pods]
+    containers = [programs.run(p, *WAIT) for p in pods]
     pids = [c.pid() for c in containers]
     old = node.task_pid()
     os.kill(old, signal.SIGKILL)
@@ -132,9 +133,9 @@ def test_task_server_killed(node):
     assert all(c.status()["exitCode"] == 255 for c in containers)
     until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "their processes are ended")
     until(lambda: kuasar.pids_of(kuasar.TASK) not in ([], [old]), "a successor runs")
-    again = pods[0].run("sh", "-c", "exit 3")
+    again = programs.run(pods[0], *leave(3))
     assert again.wait_exit() == 3, "new containers in the old pod"
-    node.pod().run(*LOOP)
+    programs.run(node.pod(), *WAIT)
     node.remove_pods()
     kuasar.nothing_left(before)
 
@@ -143,12 +144,12 @@ def test_task_server_killed_while_containerd_is_down(node):
     node.remove_pods()
     before = kuasar.census()
     pod = node.pod()
-    container = pod.run(*LOOP)
+    container = programs.run(pod, *WAIT)
     node.stop_containerd("KILL")
     os.kill(node.task_pid(), signal.SIGKILL)
     node.start_containerd()
     assert container.wait_exit() == 255
-    assert pod.run("sh", "-c", "exit 4").wait_exit() == 4
+    assert programs.run(pod, *leave(4)).wait_exit() == 4
     node.remove_pods()
     kuasar.nothing_left(before)
 
@@ -157,12 +158,12 @@ def test_both_daemons_killed(node):
     node.remove_pods()
     before = kuasar.census()
     pod = node.pod()
-    pod.run(*LOOP)
+    programs.run(pod, *WAIT)
     node.kill_sandboxer()
     os.kill(node.task_pid(), signal.SIGKILL)
     node.start_sandboxer(*node.daemon_args)
     until(lambda: crictl("ps", "-q", "--state", "running").stdout.strip() == "", "its container is exited")
-    assert node.pod().run("sh", "-c", "exit 5").wait_exit() == 5
+    assert programs.run(node.pod(), *leave(5)).wait_exit() == 5
     node.remove_pods()
     kuasar.nothing_left(before)
 

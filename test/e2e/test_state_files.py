@@ -11,10 +11,11 @@ import time
 import pytest
 
 import node as kuasar
+import programs
 import wire
 from node import STATE, crictl, run, until
+from programs import WAIT, answers, leave
 
-LOOP = ["sh", "-c", "while :; do sleep 1; done"]
 SANDBOXES, QUARANTINE, TASKS = STATE / "sandboxes", STATE / "quarantine", STATE / "tasks/k8s.io"
 LOG = kuasar.LOGS / f"{kuasar.SANDBOXER}.log"
 
@@ -154,10 +155,10 @@ def restart_with(node, change):
 def test_sandbox_records(node, clean):
     """Twenty pods with twenty kinds of damage, one without any, in one restart."""
     healthy = node.pod()
-    healthy_container = healthy.run(*LOOP)
+    healthy_container = programs.run(healthy, *WAIT)
     pods = {case: node.pod(linux={"security_context": {"namespace_options": {"pid": 0 if case in ("truncated", "pod-gone") else 1}}})
             for case in SANDBOX_CASES}
-    containers = {case: pods[case].run(*LOOP) for case in ("truncated", "garbage", "future", "gone", "pod-garbage", "pod-gone")}
+    containers = {case: programs.run(pods[case], *WAIT) for case in ("truncated", "garbage", "future", "gone", "pod-garbage", "pod-gone")}
     pids = {case: c.pid() for case, c in containers.items()}
     for case in ("truncated", "pod-gone"):
         pids[case + " (init)"] = json.loads((SANDBOXES / pods[case].id / "sandbox.json").read_text())["init_pid"]
@@ -182,14 +183,14 @@ def test_sandbox_records(node, clean):
     for case, pid in pids.items():
         assert os.path.exists(f"/proc/{pid}"), f"{case}: its process was ended"
     for case, container in containers.items():
-        assert container.exec("echo", case).stdout == case + "\n"
+        assert answers(container), case
     assert len(kuasar.mounts()) == len(mounts), "nothing was unmounted"
     # containerd is told the truth, everybody else is served.
     until(lambda: all(p.state() == "SANDBOX_NOTREADY" for p in pods.values()), "the pods are not ready", 30)
     assert healthy.state() == "SANDBOX_READY"
-    assert healthy_container.exec("echo", "unhurt").stdout == "unhurt\n"
-    assert healthy.run("true").wait_exit() == 0
-    assert node.pod().run("true").wait_exit() == 0
+    assert answers(healthy_container)
+    assert programs.run(healthy, *leave(0)).wait_exit() == 0
+    assert programs.run(node.pod(), *leave(0)).wait_exit() == 0
     # Once more: nothing new, nothing lost.
     log = restart_with(node, lambda: None)
     assert not log.lines("quarantine")
@@ -198,7 +199,7 @@ def test_sandbox_records(node, clean):
 
 def test_stray_files_among_the_sandboxes(node, clean):
     pod = node.pod()
-    container = pod.run(*LOOP)
+    container = programs.run(pod, *WAIT)
     stray = {"file": b"a file", ".sandbox.json.tmp": b"half", "not..valid": b"x", "with space": b"y", "n" * 200: b"z", "line\nbreak": b"w"}
     kept = SANDBOXES / "kept-dir"
 
@@ -221,8 +222,8 @@ def test_stray_files_among_the_sandboxes(node, clean):
     assert [os.readlink(p) for p in quarantined("link")] == ["/etc"]
     assert len(quarantined("fifo")) == 1
     assert pathlib.Path("/etc/hostname").exists()
-    assert container.exec("echo", "unhurt").stdout == "unhurt\n"
-    assert node.pod().run("true").wait_exit() == 0
+    assert answers(container)
+    assert programs.run(node.pod(), *leave(0)).wait_exit() == 0
 
 
 def test_a_quarantine_that_is_in_the_way(node, clean):
@@ -241,7 +242,7 @@ def test_a_quarantine_that_is_in_the_way(node, clean):
     try:
         assert len(log.lines(pod.id, "could not be moved")) == 1
         assert contents(path) == {**{k: v for k, v in before.items() if k != "sandbox.json"}, "sandbox.json.was": before["sandbox.json"]}
-        assert healthy.run("true").wait_exit() == 0
+        assert programs.run(healthy, *leave(0)).wait_exit() == 0
     finally:
         QUARANTINE.unlink()
         aside.rename(QUARANTINE)
@@ -259,6 +260,7 @@ TASK_CASES = {
     "empty": (replaced(b""), "record"),
     "huge": (replaced(b" " * (8 << 20)), "read"),
     "future": (edited(version=99), "99"),
+    "kind": (edited(kind="another"), "another"),
     "other-id": (edited(id="another"), "another"),
     "other-namespace": (edited(namespace="another"), "another"),
     "init-of-the-node": (edited(init={"pid": 1, "start_time": 0}), "init"),
@@ -276,17 +278,17 @@ def end_by_hand(container_id, pid):
     """What the log tells an operator to do."""
     if os.path.exists(f"/proc/{pid}"):
         os.kill(pid, signal.SIGKILL)
-    root = next(p.parent for p in STATE.glob(f"runtime/*/{container_id}"))
-    run("runc", "--root", root, "delete", "--force", container_id, check=False)
+    for state in STATE.glob(f"runtime/*/{container_id}"):  # a module has none
+        run("runc", "--root", state.parent, "delete", "--force", container_id, check=False)
     bundle = pathlib.Path("/run/containerd/io.containerd.runtime.v2.task/k8s.io") / container_id
     subprocess.run(["umount", bundle / "rootfs"], stderr=subprocess.DEVNULL, check=False)
 
 
 def test_task_records(node, clean):
     healthy = node.pod()
-    ended = healthy.run(*LOOP)
+    ended = programs.run(healthy, *WAIT)
     pods = {case: node.pod() for case in TASK_CASES}
-    containers = {case: pods[case].run(*LOOP) for case in TASK_CASES}
+    containers = {case: programs.run(pods[case], *WAIT) for case in TASK_CASES}
     pids = {case: c.pid() for case, c in containers.items()}
     ended_pid, old = ended.pid(), node.task_pid()
     kept = {}
@@ -316,9 +318,9 @@ def test_task_records(node, clean):
         until(lambda: ended.state() == "CONTAINER_EXITED", "it is reported as ended")
         assert os.path.exists("/proc/1")
         assert healthy.state() == "SANDBOX_READY"
-        assert healthy.run("sh", "-c", "exit 4").wait_exit() == 4
+        assert programs.run(healthy, *leave(4)).wait_exit() == 4
         assert all(p.state() == "SANDBOX_READY" for p in pods.values())
-        assert pods["garbage"].run("true").wait_exit() == 0, "its pod is whole"
+        assert programs.run(pods["garbage"], *leave(0)).wait_exit() == 0, "its pod is whole"
     finally:
         (TASKS / "notes.txt").unlink()
         (TASKS.parent / "not..valid").rmdir()
