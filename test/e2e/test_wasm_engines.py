@@ -13,6 +13,7 @@ import node as kuasar
 import wasm
 from node import Failed, crictl, exit_code, run as run_program, until
 from test_wasm import CACHE, TOOL, limited, outcome, run
+from wasm.binary import HEADER, leb, section
 
 if kuasar.KIND != "wasm":
     pytest.skip("for the Wasm kind", allow_module_level=True)
@@ -119,6 +120,30 @@ def test_files_and_a_mount_that_is_read_only(pod, tmp_path):
     assert not (tmp_path / "no").exists()
     code, text = outcome(pod, TOOL, "list", "/volume", mounts=[volume])
     assert code == 0 and {"given", "made"} <= set(text.split())
+
+
+def test_nothing_of_the_host_is_seen(pod, tmp_path):
+    """Not by "..", nor by links of the image or of a volume: they mean what they mean in the container."""
+    (tmp_path / "outside").write_text("of the host\n")
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "inside").write_text("of the volume\n")
+    far = "../" * 32 + str(tmp_path)[1:]
+    links = {"good": "inside", "up": "../outside", "far": f"{far}/outside", "absolute": tmp_path / "outside", "directory": tmp_path,
+             "up-directory": "..", "root": "/", "chain": "up"}
+    for name, target in links.items():
+        (volume / name).symlink_to(target)
+    container = run(pod, TOOL, "wait", "600", mounts=[{"host_path": str(volume), "container_path": "/volume"}])
+    assert container.exec(TOOL, "read", "/volume/good").stdout == "of the volume\n"
+    for path in (f"/{far}/outside", f"/volume/{far}/outside", f"/volume/../../..{tmp_path}/outside", "/volume/../outside", "/volume/up",
+                 "/volume/far", "/volume/absolute", "/volume/directory/outside", "/volume/up-directory/outside",
+                 f"/volume/root{tmp_path}/outside", "/volume/chain", "/data/outside", f"/proc/1/root{tmp_path}/outside",
+                 f"/proc/self/root{tmp_path}/outside", f"/dev/fd/3{tmp_path}/outside"):
+        assert exit_code(container.exec(TOOL, "read", path, check=False)) == 1, path
+    for name in ("up", "far", "absolute", "chain"):
+        container.exec(TOOL, "write", f"/volume/{name}", "by a module", check=False)
+    assert (tmp_path / "outside").read_text() == "of the host\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside", "volume"]
 
 
 def test_a_user_and_a_root_that_is_read_only(pod, engine):
@@ -256,18 +281,10 @@ def test_code_that_a_module_brings_along_is_none(node, tool, tmp_path):
         assert made.read_bytes().count(name) == 1  # ours
 
 
-def leb(n):
-    return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + leb(n >> 7)
-
-
-def section(kind, content):
-    return bytes([kind]) + leb(len(content)) + content
-
-
 def long_module(steps):
     """One function, _start, that adds to a local that often."""
     body = b"\x01\x01\x7f" + b"\x20\x00\x41\x07\x6a\x21\x00" * steps + b"\x0b"
-    return (b"\0asm\1\0\0\0" + section(1, b"\x01\x60\0\0") + section(3, b"\x01\0") + section(7, b"\x01\x06_start\0\0") +
+    return (HEADER + section(1, b"\x01\x60\0\0") + section(3, b"\x01\0") + section(7, b"\x01\x06_start\0\0") +
             section(10, b"\x01" + leb(len(body)) + body))
 
 

@@ -9,6 +9,7 @@ import platform
 import tarfile
 
 from node import run
+from wasm.binary import COMPONENT, HEADER
 
 IMAGE = "localhost/kuasar/wasm:test"
 COMPONENTS = "localhost/kuasar/components:test"
@@ -17,16 +18,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-# Modules in a few bytes (WebAssembly core specification, section 5): a header, and sections.
-HEADER = b"\0asm\1\0\0\0"
+# Modules in a few bytes: a header, and sections.
 # Imports function env.nothing of type () -> ().
 MISSING_IMPORT = HEADER + b"\1\4\1\x60\0\0" + b"\2\x0f\1\3env\7nothing\0\0"
 # Exports no function.
 NO_START = HEADER
 # A type section that claims to be longer than the file.
 TRUNCATED = HEADER + b"\1\x7f\1\x60"
-# The header of a component instead of a module's.
-COMPONENT = b"\0asm\x0d\0\1\0"
 
 
 def compile_c(source, out):
@@ -72,39 +70,67 @@ def layer(files):
     return buffer.getvalue()
 
 
-def archive(name, files, config):
-    """An image archive (OCI image layout) of one layer."""
-    blobs = {}
+class Layout:
+    """An OCI image layout of one image: a config and layers, each (bytes, media type)."""
 
-    def blob(data, kind):
+    def __init__(self, config, *layers):
+        self.blobs = {}
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": self.blob(*config),
+            "layers": [self.blob(*layer) for layer in layers],
+        }
+        self.manifest = self.blob(json.dumps(manifest).encode(), manifest["mediaType"])
+
+    def blob(self, data, kind):
         digest = hashlib.sha256(data).hexdigest()
-        blobs[digest] = data
+        self.blobs[digest] = data
         return {"mediaType": kind, "digest": f"sha256:{digest}", "size": len(data)}
 
+    def index(self, **annotations):
+        return json.dumps({"schemaVersion": 2, "manifests": [self.manifest | {"annotations": annotations}]}).encode()
+
+    def files(self, index):
+        """path -> bytes"""
+        return {"oci-layout": LAYOUT, "index.json": index} | {f"blobs/sha256/{digest}": data for digest, data in self.blobs.items()}
+
+    def archive(self, name):
+        """A tar for `ctr images import`."""
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for path, content in self.files(self.index(**{"io.containerd.image.name": name})).items():
+                info = tarfile.TarInfo(path)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        return out.getvalue()
+
+    def write(self, directory, repository):
+        """A folder for the node's registry."""
+        for path, content in self.files(self.index(**{"org.opencontainers.image.ref.name": repository})).items():
+            (directory / path).parent.mkdir(parents=True, exist_ok=True)
+            (directory / path).write_bytes(content)
+
+
+def image(files, config):
+    """An image of one layer."""
     data = layer(files)
     rootfs = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(data).hexdigest()}"]}
-    image = {"architecture": ARCH[platform.machine()], "os": "linux", "config": config, "rootfs": rootfs}
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": blob(json.dumps(image).encode(), "application/vnd.oci.image.config.v1+json"),
-        "layers": [blob(data, "application/vnd.oci.image.layer.v1.tar")],
-    }
-    top = blob(json.dumps(manifest).encode(), manifest["mediaType"])
-    top["annotations"] = {"io.containerd.image.name": name}
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        index = json.dumps({"schemaVersion": 2, "manifests": [top]}).encode()
-        for path, content in [("oci-layout", LAYOUT), ("index.json", index), *((f"blobs/sha256/{d}", b) for d, b in blobs.items())]:
-            info = tarfile.TarInfo(path)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return out.getvalue()
+    described = {"architecture": ARCH[platform.machine()], "os": "linux", "config": config, "rootfs": rootfs}
+    return Layout((json.dumps(described).encode(), "application/vnd.oci.image.config.v1+json"),
+                  (data, "application/vnd.oci.image.layer.v1.tar"))
+
+
+def artifact(module):
+    """A module as the CNCF's Wasm artifact, which is no image: its layer is the module itself."""
+    config = {"created": "2026-01-01T00:00:00Z", "architecture": "wasm", "os": "wasip1",
+              "layerDigests": [f"sha256:{hashlib.sha256(module).hexdigest()}"]}
+    return Layout((json.dumps(config).encode(), "application/vnd.wasm.config.v0+json"), (module, "application/wasm"))
 
 
 def load_image(directory, name, files, config):
     path = directory / "image.tar"
-    path.write_bytes(archive(name, files, config))
+    path.write_bytes(image(files, config).archive(name))
     run("ctr", "-n", "k8s.io", "images", "import", path)
 
 
