@@ -53,15 +53,18 @@ bootstrap() {
         "$NODE_SUITE" "$root" "$mirror" "$script"
 }
 
-# in_stage ROOT FUNCTION: run a function of lib/stage.sh inside the unfinished root, in mount and pid
-# namespaces of its own, so that a killed build leaves neither mounts nor processes.
+# in_stage ROOT SCRIPT OUT [ARG...]: run a script inside a root, in mount and pid namespaces of its own, so that a killed build
+# leaves neither mounts nor processes. OUT empty: the root is unfinished, and the script makes it. Else the root is only
+# read, and the script sees the folder OUT as /mnt/out.
 in_stage() {
-    local root=$1 name=$2 downloads=$NODE_CACHE/downloads
+    local root=$1 script=$2 out=$3 downloads=$NODE_CACHE/downloads
+    shift 3
     mkdir -p -- "$downloads/apt/partial" "$downloads/go-mod" "$downloads/go-build"
     # The parent dies with us: setpriv before unshare, --kill-child behind it.
     # shellcheck disable=SC2016  # expanded by the inner shell
     setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child bash -euc '
-        root=$1 name=$2 downloads=$3 recipe=$4
+        root=$1 script=$2 out=$3 downloads=$4 recipe=$5
+        shift 5
         mount --bind -- "$root" "$root"
         mount -t proc proc "$root/proc"
         mount -t tmpfs -o mode=0755 dev "$root/dev"
@@ -72,23 +75,31 @@ in_stage() {
         ln -s /proc/self/fd "$root/dev/fd"
         mount -t tmpfs tmp "$root/tmp"
         mount -t tmpfs mnt "$root/mnt"
-        mkdir "$root/mnt/downloads" "$root/mnt/recipe"
+        mkdir "$root/mnt/downloads" "$root/mnt/recipe" "$root/mnt/out" "$root/mnt/tmp"
         mount --bind -- "$downloads" "$root/mnt/downloads"
         mount --bind -o ro -- "$recipe" "$root/mnt/recipe"
+        cp -- "$script" "$root/mnt/script"
         mount --bind -- "$downloads/apt" "$root/var/cache/apt/archives"
         cp -L -- /etc/resolv.conf "$root/mnt/resolv.conf"
-        touch "$root/etc/resolv.conf"
+        [[ -e $root/etc/resolv.conf ]] || touch "$root/etc/resolv.conf"
         mount --bind -- "$root/mnt/resolv.conf" "$root/etc/resolv.conf"
         cp -L -- /etc/ssl/certs/ca-certificates.crt "$root/mnt/host-ca.crt"
+        if [[ $out ]]; then
+            mount --bind -- "$out" "$root/mnt/out"
+            mount -o remount,bind,ro -- "$root"
+        fi
         pass=()
         for v in GOPROXY GOSUMDB GONOSUMDB GOPRIVATE http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
             if [[ -n ${!v:-} ]]; then pass+=("$v=${!v}"); fi
         done
         exec chroot "$root" /usr/bin/env -i "${pass[@]}" HOME=/tmp LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
             PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TMPDIR=/mnt/tmp \
-            bash /mnt/recipe/lib/stage.sh "$name"
-    ' in_stage "$root" "$name" "$downloads" "$NODE_DIR"
+            bash /mnt/script "$@"
+    ' in_stage "$root" "$script" "$out" "$downloads" "$NODE_DIR" "$@"
 }
+
+# stage ROOT NAME: a step of lib/stage.sh in an unfinished root.
+stage() { in_stage "$1" "$NODE_DIR/lib/stage.sh" '' "$2"; }
 
 # where: print the path of a complete root; 1 if there is none.
 where() {
@@ -97,9 +108,20 @@ where() {
     [[ -e $root ]] && printf '%s\n' "$root"
 }
 
+# lock_builds NAME: one build of this kind at a time, until the caller closes $build_lock. Under the lock every temporary
+# directory NAME.tmp.* is a dead build's: they are removed.
+lock_builds() {
+    exec {build_lock}>"$NODE_CACHE/$1.lock"
+    if ! flock -n "$build_lock"; then
+        say "another build is running; waiting for it"
+        flock "$build_lock"
+    fi
+    rm -rf --one-file-system -- "$NODE_CACHE/$1".tmp.*
+}
+
 # build_root: print the path of a complete root, making it first where there is none.
 build_root() {
-    local key dir tmp build_log build_t0=$SECONDS
+    local key dir tmp build_lock build_log build_t0=$SECONDS
     key=$(recipe_key)
     dir=$NODE_CACHE/$key
     if [[ -e $dir/root ]]; then
@@ -108,38 +130,56 @@ build_root() {
     fi
     need_root build
     mkdir -p -- "$NODE_CACHE"
-    exec {build_lock}>"$NODE_CACHE/build.lock"
-    if ! flock -n "$build_lock"; then
-        say "another build is running; waiting for it"
-        flock "$build_lock"
-    fi
+    lock_builds build
     if [[ -e $dir/root ]]; then # the other one made it
         exec {build_lock}>&-
         printf '%s\n' "$dir/root"
         return
     fi
 
-    # Under the lock every temporary directory is a dead build's.
-    rm -rf --one-file-system -- "$NODE_CACHE"/tmp.*
     build_log=$NODE_CACHE/build-$key.log
     : >"$build_log"
-    tmp=$(mktemp -d -- "$NODE_CACHE/tmp.XXXXXX")
+    tmp=$(mktemp -d -- "$NODE_CACHE/build.tmp.XXXXXX")
     chmod 0755 -- "$tmp"
     say "building the root $key (a few minutes, once per recipe; log: $build_log)"
     step "install what the host lacks" host_packages
     apt_proxy
     step "debootstrap $NODE_SUITE" bootstrap "$tmp/root"
-    step "download Debian packages" in_stage "$tmp/root" download
-    step "install Debian packages" in_stage "$tmp/root" packages
-    step "build containerd 2.3.4 (Go)" in_stage "$tmp/root" containerd
-    step "build busybox" in_stage "$tmp/root" busybox
-    step "unpack Wasmtime" in_stage "$tmp/root" wasmtime
-    step "unpack an old WasmEdge" in_stage "$tmp/root" old_wasmedge
-    step "make the images" in_stage "$tmp/root" images
-    step "build crictl and critest (Go)" in_stage "$tmp/root" cri
-    step "tidy" in_stage "$tmp/root" tidy
+    step "download Debian packages" stage "$tmp/root" download
+    step "install Debian packages" stage "$tmp/root" packages
+    step "build containerd 2.3.4 (Go)" stage "$tmp/root" containerd
+    step "build busybox" stage "$tmp/root" busybox
+    step "unpack Wasmtime" stage "$tmp/root" wasmtime
+    step "unpack an old WasmEdge" stage "$tmp/root" old_wasmedge
+    step "make the images" stage "$tmp/root" images
+    step "build crictl and critest (Go)" stage "$tmp/root" cri
+    step "tidy" stage "$tmp/root" tidy
     mv -T -- "$tmp" "$dir"
     say "$(printf '[%4ds] done: %s' $((SECONDS - build_t0)) "$(du -sh -- "$dir" | cut -f1)")"
     exec {build_lock}>&-
     printf '%s\n' "$dir/root"
+}
+
+# build_extra SCRIPT: print the path of a folder with what SCRIPT puts into /mnt/out, making it first where there is none: what is
+# made in a root, with its compilers and the network, but is no part of it, because few need it. A new root is no reason to make it anew.
+build_extra() {
+    local script root key dir tmp build_lock build_log build_t0=$SECONDS
+    script=$(readlink -e -- "${1:-}") || die "extra: no script '${1:-}'"
+    need_root extra
+    root=$(build_root)
+    key=$({ cat -- "$script" && printf '%s\n' "$NODE_SUITE" "$(uname -m)"; } | sha256sum)
+    dir=$NODE_CACHE/${script##*/}-${key:0:16}
+    lock_builds extra # it may take long: who needs a root alone does not wait for it
+    if [[ ! -e $dir ]]; then
+        build_log=$NODE_CACHE/build-${dir##*/}.log
+        : >"$build_log"
+        tmp=$(mktemp -d -- "$NODE_CACHE/extra.tmp.XXXXXX")
+        chmod 0755 -- "$tmp"
+        apt_proxy
+        step "${script##*/} (once per recipe; log: $build_log)" in_stage "$root" "$script" "$tmp"
+        mv -T -- "$tmp" "$dir"
+        say "$(printf '[%4ds] done: %s' $((SECONDS - build_t0)) "$(du -sh -- "$dir" | cut -f1)")"
+    fi
+    exec {build_lock}>&-
+    printf '%s\n' "$dir"
 }

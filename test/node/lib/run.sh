@@ -35,7 +35,7 @@ sweep() {
 }
 
 clean() {
-    local fd build_lock
+    local fd kind build_lock
     [[ -d $NODE_RUNS || -d $NODE_CACHE ]] || return 0
     need_root clean
     mkdir -p -- "$NODE_RUNS"
@@ -44,8 +44,10 @@ clean() {
     sweep
     if [[ ${1:-} == --cache ]]; then
         [[ -z $(ls -- "$NODE_RUNS") ]] || die "nodes are running (or not removable) in $NODE_RUNS: the cache stays"
-        exec {build_lock}>"$NODE_CACHE/build.lock"
-        flock -n "$build_lock" || die "a build is running: the cache stays"
+        for kind in build extra; do
+            exec {build_lock}>"$NODE_CACHE/$kind.lock"
+            flock -n "$build_lock" || die "a build is running: the cache stays"
+        done
         rm -rf --one-file-system -- "$NODE_CACHE"
     fi
     exec {fd}>&-

@@ -4,8 +4,6 @@
 # and leave nothing in the root.
 set -euo pipefail
 
-mkdir -p "$TMPDIR"
-
 wanted() { sed 's/#.*//' /mnt/recipe/packages | xargs; }
 
 download() {
