@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import typing
 import uuid
 
 import grpc
@@ -14,7 +15,7 @@ ENDPOINT = "unix:///run/containerd/containerd.sock"
 IMAGE = "localhost/kuasar/busybox:test"
 NODE = 2  # NamespaceMode
 CONTAINER = 1
-EXITED = 2  # ContainerState
+RUNNING, EXITED = 1, 2  # ContainerState
 
 
 def load():
@@ -51,12 +52,21 @@ def patient(call, seconds=20):
         time.sleep(0.2)
 
 
+class Kind(typing.NamedTuple):
+    """What is compared: a handler of containerd's, and containers for it."""
+
+    handler: str
+    programs: tuple  # names of the processes whose memory and context switches are counted
+    image: str = IMAGE
+    idle: tuple = ("sleep", "86400")  # the command of a container that does nothing
+
+
 class Pod:
     """A pod on the host's network with one container; each step is one call."""
 
-    def __init__(self, client, handler, log_dir):
+    def __init__(self, client, kind, log_dir):
         self.client = client
-        self.handler = handler
+        self.kind = kind
         namespaces = pb.NamespaceOption(network=NODE, pid=CONTAINER)
         uid = uuid.uuid4().hex
         self.config = pb.PodSandboxConfig(
@@ -64,25 +74,28 @@ class Pod:
             linux=pb.LinuxPodSandboxConfig(cgroup_parent=f"/bench/pod{uid}",
                                            security_context=pb.LinuxSandboxSecurityContext(namespace_options=namespaces)))
         self.namespaces = namespaces
+        self.log = log_dir / f"{uid}.log"  # of all its containers
         self.id = ""
         self.container = ""
 
     def run(self):
-        request = pb.RunPodSandboxRequest(config=self.config, runtime_handler=self.handler)
+        request = pb.RunPodSandboxRequest(config=self.config, runtime_handler=self.kind.handler)
         self.id = self.client.RunPodSandbox(request).pod_sandbox_id
         return self
 
-    def create(self, *command, image=IMAGE):
+    def create(self, *command):
+        """Without a command, one that does nothing."""
         name = "c" if not self.container else f"c{uuid.uuid4().hex[:8]}"
+        security = pb.LinuxContainerSecurityContext(namespace_options=self.namespaces)
         config = pb.ContainerConfig(
-            metadata=pb.ContainerMetadata(name=name), image=pb.ImageSpec(image=image), command=command, log_path=f"{self.id}.log",
-            linux=pb.LinuxContainerConfig(security_context=pb.LinuxContainerSecurityContext(namespace_options=self.namespaces)))
+            metadata=pb.ContainerMetadata(name=name), image=pb.ImageSpec(image=self.kind.image), command=command or self.kind.idle,
+            log_path=self.log.name, linux=pb.LinuxContainerConfig(security_context=security))
         self.container = self.client.CreateContainer(
             pb.CreateContainerRequest(pod_sandbox_id=self.id, config=config, sandbox_config=self.config)).container_id
         return self
 
-    def start(self):
-        self.client.StartContainer(pb.StartContainerRequest(container_id=self.container))
+    def start(self, container=None):
+        self.client.StartContainer(pb.StartContainerRequest(container_id=container or self.container))
         return self
 
     def status(self, verbose=False):

@@ -33,6 +33,9 @@ def pids_of(*names):
 # The processes that a kind of runtime has on the node beside containerd and the containers' own processes.
 SHIM = ("containerd-shim-runc-v2", "pause", "runc", "crun")
 OURS = ("runc-sandboxer", "runc-task", "pod-init", "runc", "crun")
+# The same where containers are WebAssembly modules, and with the processes that run them: what engines need belongs to the kind.
+SHIM_WASM = (*SHIM, "wasmtime", "wasmedge")
+OURS_WASM = ("wasm-sandboxer", "wasm-task", "pod-init", "wasm-worker")
 
 
 def pss_kib(pid):

@@ -40,7 +40,26 @@ RATIOS = [
     ("1 GiB through stdout, MiB/s", "kuasar-runc", "runc", P50, ">=", 1.0, None),
     ("context switches per second, 20 pods", "kuasar-runc", "runc", P50, "<=", None, None),
 ]
-UNITS = {"CPU of a start": "ms", "pods started per second, 8 workers": "/s", "1 GiB through stdout, MiB/s": "MiB/s",
+# The same of WebAssembly pods.
+WASM_RATIOS = [
+    (measure, f"kuasar-{engine}", f"{engine} in runc", p, way, bar, stretch)
+    for measure, p, way, bar, stretch in [
+        ("run pod", P50, "<=", None, None),
+        ("create container", P50, "<=", None, None),
+        ("start container", P50, "<=", None, None),
+        ("pod and container started", P50, "<=", 0.35, 0.2),
+        ("pod and container started", P99, "<=", None, None),
+        ("pod, container and first output", P50, "<=", None, None),
+        ("CPU of a start", P50, "<=", None, None),
+        ("stopped and removed", P50, "<=", None, None),
+        ("containers of a pod started per second, 8 workers", P50, ">=", 3.0, 6.0),
+        ("1 MiB module, first start", P50, "<=", None, None),
+        ("1 MiB module, compiled before", P50, "<=", None, None),
+        ("computing, rounds per second", P50, ">=", 0.98, None),
+    ]
+    for engine in ("wasmtime", "wasmedge")
+]
+UNITS = {"containers of a pod started per second, 8 workers": "/s", "computing, rounds per second": "/s", "CPU of a start": "ms", "pods started per second, 8 workers": "/s", "1 GiB through stdout, MiB/s": "MiB/s",
          "context switches per second, 20 pods": "/s"}
 
 
@@ -63,8 +82,8 @@ def verdict(value, way, bar, stretch):
     return f"{way} {bar:g}" + (f" ({stretch:g})" if stretch is not None else ""), mark
 
 
-def ratio_rows(raw, rng):
-    for measure, ours, peer, p, way, bar, stretch in RATIOS:
+def ratio_rows(raw, rng, ratios):
+    for measure, ours, peer, p, way, bar, stretch in ratios:
         values = raw["measures"].get(measure, {})
         if ours not in values or peer not in values:
             continue
@@ -84,16 +103,24 @@ def slope(points):
     return float(np.polyfit(points[:, 0], points[:, 1], 1)[0])
 
 
+def slope_row(what, points, ours, peer, bar, stretch):
+    a, b = slope(points[ours]), slope(points[peer])
+    want, mark = verdict(a / b, "<=", bar, stretch)
+    return f"{what} (Pss, slope)", f"{ours} / {peer}", f"{a:.4g} KiB", f"{b:.4g} KiB", f"{a / b:.4f}", "", "", want, mark
+
+
+def daemons_row(m, handler, bar, stretch):
+    base = m["memory of the daemons without a pod"][handler][0] / 1024
+    want, mark = verdict(base, "<=", bar, stretch)
+    return "memory of the daemons without a pod (Pss)", handler, f"{base:.2f} MiB", "", "", "", 1, f"{want} MiB", mark
+
+
 def other_rows(raw):
     """Figures that are no ratio of two samples."""
     m = raw["measures"]
     if "memory over pods" in m:
-        ours, peer = (slope(m["memory over pods"][h]) for h in ("kuasar-runc", "runc"))
-        want, mark = verdict(ours / peer, "<=", 0.02, 0.005)
-        yield "memory per pod (Pss, slope)", "kuasar-runc / runc", f"{ours:.3g} KiB", f"{peer:.4g} KiB", f"{ours / peer:.4f}", "", "", want, mark
-    base = m["memory of the daemons without a pod"]["kuasar-runc"][0] / 1024
-    want, mark = verdict(base, "<=", 6, 3)
-    yield "memory of the daemons without a pod (Pss)", "kuasar-runc", f"{base:.2f} MiB", "", "", "", 1, want + " MiB", mark
+        yield slope_row("memory per pod", m["memory over pods"], "kuasar-runc", "runc", 0.02, 0.005)
+    yield daemons_row(m, "kuasar-runc", 6, 3)
     if "start beside 200 pods" in m:
         for h in ("kuasar-runc", "runc"):
             many, few = (np.median(m[f"start beside {n}"][h]) for n in ("200 pods", "1 pod"))
@@ -106,6 +133,36 @@ def other_rows(raw):
         yield name, "kuasar-runc", f"{value:.4g} ms", "", "", "", len(m[name]["kuasar-runc"]), want + " ms", mark
 
 
+def other_wasm_rows(raw):
+    m = raw["measures"]
+    first, later = (m.get(f"1 MiB module, {name}", {}) for name in ("first start", "compiled before"))
+    for h in first.keys() & later.keys():
+        a, b = np.median(first[h]), np.median(later[h])
+        yield "1 MiB module, first start / compiled before, p50", h, f"{a:.4g} ms", f"{b:.4g} ms", f"{a / b:.3g}", "", len(first[h]), "", ""
+    name = "memory over pods with their containers"
+    for engine in ("wasmtime", "wasmedge") if name in m else ():
+        yield slope_row("memory per pod with its container", m[name], f"kuasar-{engine}", f"{engine} in runc", 0.25, 0.1)
+    name = "WebAssembly pods: containers that run"
+    if name in m:
+        for handler, points in m[name].items():
+            most = max(running for pods, running in points if running == pods)
+            want, mark = verdict(most, ">=", 500, 1000)
+            yield "idle pods that run", handler, most, "", "", "", "", want, mark
+
+
+def table(rows):
+    yield "| what | of | ours | peer | ratio | 95 % | rounds | aim (further) | |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        yield "| " + " | ".join(str(cell) for cell in row) + " |"
+    yield ""
+
+
+def pictures(*names):
+    for name in names:
+        yield f"![{PLOTS[name][1]}]({name}.svg)\n"
+
+
 def page(raw):
     rng = np.random.default_rng(1)
     machine, versions = raw["machine"], raw["versions"]
@@ -115,26 +172,38 @@ def page(raw):
     yield (f"Machine: {machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB, Linux {machine['kernel']}, cgroup {machine['cgroups']}. "
            f"containerd {versions['containerd']}, runc {versions['runc']}, crun {versions['crun']}, kuasar {versions['kuasar']}."
            + (" A quick run: too few rounds for conclusions." if raw["quick"] else "") + "\n")
-    yield "| what | of | ours | peer | ratio | 95 % | rounds | aim (further) | |"
-    yield "|---|---|---|---|---|---|---|---|---|"
-    for row in list(ratio_rows(raw, rng)) + list(other_rows(raw)):
-        yield "| " + " | ".join(str(cell) for cell in row) + " |"
-    yield ""
+    yield from table([*ratio_rows(raw, rng, RATIOS), *other_rows(raw)])
     yield "The raw figures are in [raw.json](raw.json). CPU: processor time of everything on the node but containerd and the client. Memory: Pss of all processes but "
     yield "containerd's, the client's and the containers' own. containerd 2.3 asks for every running container's statistics once a second; the context switches contain the answers. "
     yield "Execs come one by one, with a pause of 50 ms between them, as probes do.\n"
-    for name, text in (("start", "Start of a pod with one container"), ("memory", "Memory of the runtime's processes"), ("parallel", "30 pods started by 8 workers")):
-        yield f"![{text}]({name}.svg)\n"
+    yield from pictures("start", "memory", "parallel")
+    rows = [*ratio_rows(raw, rng, WASM_RATIOS), *other_wasm_rows(raw)]
+    if rows:
+        yield from wasm_page(rows, versions)
+
+
+def wasm_page(rows, versions):
+    yield "# WebAssembly pods, against an engine's own command line in a container\n"
+    yield (f"`kuasar-wasmtime` and `kuasar-wasmedge` are our handlers; `wasmtime in runc` and `wasmedge in runc` are a container of containerd's handler `runc` (a shim, a pause container) "
+           f"that runs the engine's command line. Both run the same module from the same image. Wasmtime's command line {versions['wasmtime']} is built from its crate, with what runs and "
+           f"compiles modules and nothing else; WasmEdge's {versions['wasmedge']} is Debian's. What these run was compiled beforehand, into the image (`wasmtime compile`, `wasmedge compile` "
+           f"to a shared library); our code comes from the node's cache, where the first start of a module leaves it.\n")
+    yield from table(rows)
+    yield "CRI says that a container has started when its process runs: one of ours has its module loaded and linked by then, a command line begins to look for it. What a module says first is "
+    yield "the same for both. For the first start of the module of 1 MiB Wasmtime's command line gets the module itself and compiles it (on all processors; a worker of ours compiles on one); these "
+    yield "times, compiled before or not, are of a container in a running pod until its first output. Memory: Pss of all processes but containerd's and the client's, the containers' own included. "
+    yield "What computes is a program of lists, matrices, a state machine and checksums (`test/bench/compute.c`), by its own clock.\n"
+    yield from pictures("start-wasm", "memory-wasm")
 
 
 # What is counted, each with a table of what grows with it.
-GROWING = ("pods", "containers of a pod", "execs of a container", "events while containerd is away")
+GROWING = ("pods", "containers of a pod", "execs of a container", "events while containerd is away", "WebAssembly pods")
 
 
 def scale_page(raw):
     """What grows. The exponent is that of value ~ n^e over the last steps, from 100 on: there the constant part hides less of it."""
     for what in GROWING:
-        measures = {name.removeprefix(f"{what}: "): np.array(m["kuasar-runc"], float)
+        measures = {name.removeprefix(f"{what}: "): np.array(next(iter(m.values())), float)
                     for name, m in raw["measures"].items() if name.startswith(f"{what}: ")}
         if not measures:
             continue
@@ -155,43 +224,55 @@ def save(figure, path):
     plt.close(figure)
 
 
-def plot_start(raw, out):
-    figure, axes = plt.subplots(figsize=(7, 4))
-    for handler, values in raw["measures"]["pod and container started"].items():
-        values = np.sort(values)
-        axes.plot(values, np.arange(1, len(values) + 1) / len(values), label=handler)
-    axes.set(xlabel="ms until the container runs", ylabel="share of starts", xlim=(0, None), title="Start of a pod with one container")
+def plot_starts(axes, values):
+    for handler, times in values.items():
+        times = np.sort(times)
+        axes.plot(times, np.arange(1, len(times) + 1) / len(times), label=handler)
+    axes.set(xlabel="ms until the container runs", ylabel="share of starts", xlim=(0, None))
     axes.legend()
-    save(figure, out / "start.svg")
 
 
-def plot_memory(raw, out):
-    figure, axes = plt.subplots(figsize=(7, 4))
-    for handler, points in raw["measures"]["memory over pods"].items():
+def plot_memory(axes, values):
+    for handler, points in values.items():
         points = np.array(points, float)
         axes.plot(points[:, 0], points[:, 1] / 1024, marker=".", label=handler)
-    axes.set(xlabel="running pods", ylabel="MiB (Pss)", ylim=(0, None), title="Memory of the runtime's processes")
+    axes.set(xlabel="running pods", ylabel="MiB (Pss)", ylim=(0, None))
     axes.legend()
-    save(figure, out / "memory.svg")
 
 
-def plot_parallel(raw, out):
-    figure, axes = plt.subplots(figsize=(7, 4))
-    values = raw["measures"]["pods started per second, 8 workers"]
+def plot_rates(axes, values):
     axes.boxplot(list(values.values()))
     axes.set_xticklabels(list(values))
-    axes.set(ylabel="pods per second", ylim=(0, None), title="30 pods started by 8 workers")
-    save(figure, out / "parallel.svg")
+    axes.set(ylabel="pods per second", ylim=(0, None))
+
+
+NATIVE = ("runc", "crun", "kuasar-runc", "kuasar-crun")
+WASM = ("wasmtime in runc", "wasmedge in runc", "kuasar-wasmtime", "kuasar-wasmedge")
+# name of the file -> how, title, measure, of whom
+PLOTS = {
+    "start": (plot_starts, "Start of a pod with one container", "pod and container started", NATIVE),
+    "memory": (plot_memory, "Memory of the runtime's processes", "memory over pods", NATIVE),
+    "parallel": (plot_rates, "30 pods started by 8 workers", "pods started per second, 8 workers", NATIVE),
+    "start-wasm": (plot_starts, "Start of a pod with one module", "pod and container started", WASM),
+    "memory-wasm": (plot_memory, "Memory of pods with one module", "memory over pods with their containers", WASM),
+}
+
+
+def draw(raw, out):
+    for name, (plot, title, measure, handlers) in PLOTS.items():
+        values = {h: v for h, v in raw["measures"].get(measure, {}).items() if h in handlers}
+        if values:
+            figure, axes = plt.subplots(figsize=(7, 4))
+            axes.set(title=title)
+            plot(axes, values)
+            save(figure, out / f"{name}.svg")
 
 
 def main():
     raw = json.loads(pathlib.Path(sys.argv[1]).read_text())
     out = pathlib.Path(sys.argv[2])
     (out / "README.md").write_text("\n".join(page(raw)))
-    for measure, plot in (("pod and container started", plot_start), ("memory over pods", plot_memory),
-                          ("pods started per second, 8 workers", plot_parallel)):
-        if measure in raw["measures"]:
-            plot(raw, out)
+    draw(raw, out)
     if any(name.startswith(f"{what}: ") for what in GROWING for name in raw["measures"]):
         (out / "scale.md").write_text("\n".join(scale_page(raw)) + "\n")
         print((out / "scale.md").read_text())

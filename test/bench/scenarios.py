@@ -13,14 +13,13 @@ import time
 import grpc
 
 import machine
-from cri import EXITED, Client, Pod
+from cri import EXITED, Client, Kind, Pod
 
-SLEEP = ("sleep", "86400")
 GIB = 1 << 30
-SOCKET = "unix:///run/runc-sandboxer.sock"
-# What is compared: handler -> (kind of runtime, OCI runtime).
-HANDLERS = {"runc": ("shim", "runc"), "crun": ("shim", "crun"), "kuasar-runc": ("kuasar", "runc"), "kuasar-crun": ("kuasar", "crun")}
-PROGRAMS = {"shim": machine.SHIM, "kuasar": machine.OURS}
+# What is compared.
+HANDLERS = {"runc": Kind("runc", machine.SHIM), "crun": Kind("crun", machine.SHIM),
+            "kuasar-runc": Kind("kuasar-runc", machine.OURS), "kuasar-crun": Kind("kuasar-crun", machine.OURS)}
+DAEMONS = ("runc-sandboxer", "runc-task")
 
 
 def results():
@@ -28,8 +27,9 @@ def results():
 
 
 class Bench:
-    def __init__(self, containerd_pid, daemon, log_dir, say):
+    def __init__(self, containerd_pid, daemon, kinds, log_dir, say):
         self.client = Client()
+        self.kinds = kinds  # by the names in the results
         self.containerd = containerd_pid
         self.cpu = machine.RuntimeCpu(containerd_pid)
         self.daemon = daemon  # how the sandboxer is started again
@@ -37,10 +37,10 @@ class Bench:
         self.say = say
 
     def pod(self, handler):
-        return Pod(self.client, handler, self.log_dir)
+        return Pod(self.client, self.kinds[handler], self.log_dir)
 
     def running(self, handler, *command):
-        return self.pod(handler).run().create(*(command or SLEEP)).start()
+        return self.pod(handler).run().create(*command).start()
 
     def fill(self, handler, n, workers=2):
         """n running pods."""
@@ -70,7 +70,7 @@ def cycle(bench, handler, into):
     pod.run()
     into["run pod"][handler].append(ms_since(begin))
     step = time.perf_counter()
-    pod.create(*SLEEP)
+    pod.create()
     into["create container"][handler].append(ms_since(step))
     step = time.perf_counter()
     pod.start()
@@ -87,12 +87,12 @@ def cycle(bench, handler, into):
     bench.clear([pod])
 
 
-def cycles(bench, n):
+def cycles(bench, n, handlers=HANDLERS):
     into = results()
-    for handler in HANDLERS:
+    for handler in handlers:
         cycle(bench, handler, results())  # warm
     for _ in range(n):
-        for handler in HANDLERS:
+        for handler in handlers:
             cycle(bench, handler, into)
     return into
 
@@ -132,7 +132,7 @@ def exits(bench, n):
     pods = {handler: bench.pod(handler).run() for handler in HANDLERS}
     for _ in range(n):
         for handler, pod in pods.items():
-            pod.create(*SLEEP).start()
+            pod.create().start()
             pid = container_pid(pod)
             begin = time.perf_counter()
             os.kill(pid, signal.SIGKILL)
@@ -162,24 +162,23 @@ def stdout(bench, rounds):
             while pod.status().status.state != EXITED:
                 time.sleep(0.01)
             into["1 GiB through stdout, MiB/s"][handler].append(1024 / (time.perf_counter() - begin))
-            log = pathlib.Path(bench.log_dir) / f"{pod.id}.log"
-            if log.stat().st_size < GIB:
-                raise RuntimeError(f"{handler}: the log has {log.stat().st_size} bytes")
-            log.unlink()
+            if pod.log.stat().st_size < GIB:
+                raise RuntimeError(f"{handler}: the log has {pod.log.stat().st_size} bytes")
+            pod.log.unlink()
             bench.clear([pod])
     return into
 
 
-def memory(bench, most=100, step=20):
+def memory(bench, most=100, step=20, handlers=HANDLERS, name="memory over pods"):
     """Memory of the runtime's processes over running pods, in KiB: {handler: [[pods, KiB], ...]}."""
     into = results()
-    for handler in HANDLERS:
-        programs = PROGRAMS[HANDLERS[handler][0]]
+    for handler in handlers:
+        programs = bench.kinds[handler].programs
         pods = []
         for n in range(0, most + 1, step):
             pods += bench.fill(handler, n - len(pods))
             time.sleep(0.2)
-            into["memory over pods"][handler].append([n, machine.pss_of(programs)])
+            into[name][handler].append([n, machine.pss_of(programs)])
         bench.clear(pods)
     return into
 
@@ -189,7 +188,7 @@ def idle(bench, pods=20, seconds=10):
     running container once a second; that is in the figures."""
     into = results()
     for handler in HANDLERS:
-        programs = PROGRAMS[HANDLERS[handler][0]]
+        programs = bench.kinds[handler].programs
         running = bench.fill(handler, pods)
         time.sleep(2)
         before = machine.switches_of(programs)
@@ -240,28 +239,31 @@ def medians(n, action):
     return statistics.median(times)
 
 
-def daemons():
-    return {name: machine.pids_of(name)[0] for name in ("runc-sandboxer", "runc-task")}
+def daemons(names=DAEMONS):
+    return {name: machine.pids_of(name)[0] for name in names}
 
 
-def held(names=("runc-sandboxer", "runc-task")):
-    """Memory and descriptors of the daemons."""
-    pids = daemons()
+def held(names=DAEMONS):
+    """Memory and descriptors of these daemons."""
+    pids = daemons(names)
     return {**{f"memory of {name}, KiB (Pss)": machine.pss_kib(pids[name]) for name in names},
             **{f"descriptors of {name}": len(os.listdir(f"/proc/{pids[name]}/fd")) for name in names}}
 
 
-def used():
-    """Processor time of the daemons so far, in nanoseconds; called so as a rate."""
-    return {f"processor time of {name} while pods do nothing, ms a second": machine.process_cpu_ns(pid) for name, pid in daemons().items()}
+def used(names=DAEMONS, seconds=5):
+    """Processor time of these daemons while pods do nothing."""
+    before = {name: machine.process_cpu_ns(pid) for name, pid in daemons(names).items()}
+    time.sleep(seconds)
+    return {f"processor time of {name} while pods do nothing, ms a second": (machine.process_cpu_ns(pid) - before[name]) / (seconds * 1e6)
+            for name, pid in daemons(names).items()}
 
 
-def grow(what, steps, measure):
+def grow(what, steps, measure, handler="kuasar-runc"):
     """{"what: quantity": {handler: [[step, value], ...]}} of ours alone; measure(step) makes it so many and returns the quantities."""
     into = results()
     for step in steps:
         for name, value in measure(step).items():
-            into[f"{what}: {name}"]["kuasar-runc"].append([step, value])
+            into[f"{what}: {name}"][handler].append([step, value])
     return into
 
 
@@ -281,10 +283,7 @@ def scale(bench, steps, n):
             wait_healthy()
         answers["recovery of the sandboxer, ms"] = medians(3, restart)
         time.sleep(8)  # containerd asks the new sandboxer for the end of each pod within 7 s
-        before = used()
-        time.sleep(5)
-        answers |= {name: (after - before[name]) / 5e6 for name, after in used().items()}
-        return answers | held() | {"mounts": len(machine.read("/proc/self/mountinfo").splitlines())}
+        return answers | used() | held() | {"mounts": len(machine.read("/proc/self/mountinfo").splitlines())}
     into = grow("pods", steps, measure)
     bench.clear(pods)
     return into
@@ -296,11 +295,11 @@ def containers(bench, steps, n):
 
     def measure(step):
         while measure.running < step:
-            pod.create(*SLEEP).start()
+            pod.create().start()
             measure.running += 1
 
         def one_more():
-            pod.create(*SLEEP).start()
+            pod.create().start()
             pod.stop_container()
             pod.remove_container()
         return {"create, start, stop, remove one more, ms": medians(n, one_more)} | held(("runc-task",))
@@ -335,7 +334,7 @@ def away(bench, steps):
         before = machine.pss_kib(daemons()["runc-task"])
         subprocess.run(["stop-containerd", "KILL"], check=True)
         for pid in machine.pids():
-            if machine.read(f"/proc/{pid}/cmdline") == "\0".join(SLEEP) + "\0":
+            if machine.read(f"/proc/{pid}/cmdline") == "\0".join(bench.kinds["kuasar-runc"].idle) + "\0":
                 os.kill(pid, signal.SIGKILL)
         wait_for(lambda: task_metric("kuasar_events_queued") >= step)
         waiting = {"bytes that wait": task_metric("kuasar_events_queued_bytes"),
@@ -349,12 +348,12 @@ def away(bench, steps):
     return grow("events while containerd is away", steps, measure)
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=60, step=0.005):
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise RuntimeError("it does not happen")
-        time.sleep(0.005)
+        time.sleep(step)
 
 
 def task_metric(name):
@@ -364,32 +363,35 @@ def task_metric(name):
     return next(float(line.split()[1]) for line in page.splitlines() if line.startswith(name + " "))
 
 
-def wait_healthy():
+def wait_healthy(name="runc-sandboxer"):
     """grpc.health.v1.Health/Check with an empty request, on a connection of its own; retried until it answers."""
+    socket = f"/run/{name}.sock"
     end = time.monotonic() + 30
     while True:
-        if os.path.exists("/run/runc-sandboxer.sock"):
-            with grpc.insecure_channel(SOCKET, options=[("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1)]) as channel:
+        if os.path.exists(socket):
+            options = [("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1)]
+            with grpc.insecure_channel(f"unix://{socket}", options=options) as channel:
                 call = channel.unary_unary("/grpc.health.v1.Health/Check", lambda m: b"", lambda b: b)
                 try:
                     return call(None, timeout=1)
                 except grpc.RpcError:
                     pass
         if time.monotonic() > end:
-            raise RuntimeError("the sandboxer does not answer")
+            raise RuntimeError(f"{name} does not answer")
         time.sleep(0.001)
 
 
 class Daemon:
-    """The sandboxer, started by us as by a service manager."""
+    """A sandboxer, started by us as by a service manager."""
 
-    def __init__(self):
+    def __init__(self, name):
+        self.name = name
         self.process = None
         self.start()
 
     def start(self):
-        self.process = subprocess.Popen(["runc-sandboxer"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=open("/var/log/runc-sandboxer.log", "ab"), start_new_session=True)
+        self.process = subprocess.Popen([self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=open(f"/var/log/{self.name}.log", "ab"), start_new_session=True)
 
     def restart(self):
         self.process.kill()

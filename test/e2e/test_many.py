@@ -40,13 +40,13 @@ else:
 def test_hundreds_of_pods(node, tmp_path):
     """All run at once, an exec finds itself in each one's cgroup, all go, and nothing is left of them."""
     node.remove_pods()
-    image = programs.image()
+    kind = cri.Kind(kuasar.HANDLER, (), programs.image(), COMMAND)
     before = kuasar.census()
     client = cri.Client()
-    pods = [cri.Pod(client, kuasar.HANDLER, tmp_path) for _ in range(PODS)]
+    pods = [cri.Pod(client, kind, tmp_path) for _ in range(PODS)]
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
         try:
-            list(pool.map(lambda pod: pod.run().create(*COMMAND, image=image).start(), pods))
+            list(pool.map(lambda pod: pod.run().create().start(), pods))
             told = kuasar.crictl("ps", "-q", "--no-trunc", "--state", "running").stdout.split()
             assert sorted(told) == sorted(pod.container for pod in pods)
             assert running() == PODS, "one process a pod"

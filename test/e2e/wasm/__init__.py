@@ -27,8 +27,8 @@ NO_START = HEADER
 TRUNCATED = HEADER + b"\1\x7f\1\x60"
 
 
-def compile_c(source, out):
-    run("clang", "--target=wasm32-wasi", "-O1", "-Wall", "-o", out, source, timeout=300)
+def compile_c(source, out, *options):
+    run("clang", "--target=wasm32-wasi", "-O1", "-Wall", *options, "-o", out, source, timeout=300)
 
 
 class Bytes(ctypes.Structure):
