@@ -11,7 +11,7 @@
     {                                                                                              \
         .runtime = (name), .sandboxer = "wasm-sandboxer", .plugin = "wasm",                        \
         .dir = "/run/kuasar-wasm", .task_socket = "/run/kuasar-wasm/task.sock",                    \
-        .config = KUASAR_SYSCONFDIR "/wasm.toml", .asks_runtime = false                            \
+        .config = KUASAR_SYSCONFDIR "/wasm.toml", .users = false                                   \
     }
 
 static const struct family families[] = {
@@ -21,7 +21,7 @@ static const struct family families[] = {
      .dir = "/run/kuasar-runc",
      .task_socket = "/run/kuasar-runc/task.sock",
      .config = KUASAR_SYSCONFDIR "/runc.toml",
-     .asks_runtime = true},
+     .users = true},
     WASM("kuasar-wasm"),
     WASM("kuasar-wasmtime"),
     WASM("kuasar-wasmedge"),

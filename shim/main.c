@@ -55,6 +55,8 @@ static void take_features(const struct family *f, const struct buf *input, struc
         fprintf(stderr, "warning: %s\n", err.text);
     if (features_get(engine ? engine : "runc", f->dir, features, &err) < 0)
         fprintf(stderr, "warning: %s; telling containerd the least features\n", err.text);
+    if (!f->users && features_drop_users(features, &err) < 0)
+        fprintf(stderr, "warning: %s\n", err.text);
 }
 
 static int run_info(const char *program)
@@ -65,10 +67,7 @@ static int run_info(const char *program)
     buf_init(&features, FEATURES_SIZE_MAX);
     buf_init(&out, OUTPUT_MAX);
     info_read_input(STDIN_FILENO, &input);
-    if (f->asks_runtime)
-        take_features(f, &input, &features);
-    else
-        (void)features_least(&features);
+    take_features(f, &input, &features);
 
     char name[64];
     size_t len = strlen(program);
