@@ -20,6 +20,8 @@ NAME_MAX = 160
 # Longer than a worker may take; who takes longer is killed.
 SECONDS = 120
 ENTRY = "m.wasm"
+# A path, and a word: none.
+CONSOLE = PLUGINS = ""
 
 
 @dataclasses.dataclass
@@ -91,7 +93,7 @@ class Worker:
         given = [null, its_out, its_out, its_control.fileno(), its_ready, its_go, self.code]
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 16) for fd in given]
         program = shutil.which("wasm-worker")
-        self.pid = os.posix_spawn(program, [program, "run", engine, str(bundle.cache), "", str(bundle.dir)], {},
+        self.pid = os.posix_spawn(program, [program, "run", engine, str(bundle.cache), CONSOLE, PLUGINS, str(bundle.dir)], {},
                                   file_actions=[(os.POSIX_SPAWN_DUP2, fd, n) for n, fd in enumerate(high)], setsid=True)
         for fd in [*high, null, its_out, its_ready, its_go]:
             os.close(fd)
