@@ -69,22 +69,6 @@ def test_output_of_a_short_life_is_whole(pod):
         container.remove()
 
 
-@pytest.mark.many_forks
-def test_output_of_a_short_life_is_whole_on_a_busy_node(pod):
-    """containerd opens the pipes on threads of its own, and may not have come to it when such a container ends."""
-    with contextlib.ExitStack() as stack:
-        for _ in range(2 * os.cpu_count()):
-            stack.callback(stop, subprocess.Popen(["sh", "-c", "while :; do :; done"]))
-        containers = [pod.run("echo", f"said by {n}") for n in range(40)]
-        assert [c.wait_exit() for c in containers] == [0] * 40
-    assert [c.logs() for c in containers] == [f"said by {n}\n" for n in range(40)]
-
-
-def stop(process):
-    process.kill()
-    process.wait()
-
-
 def test_a_slow_reader_loses_nothing_and_holds_up_nobody(pod):
     container = pod.run(*LOOP)
     reader = subprocess.Popen(["crictl", "exec", "-i", container.id, "sh", "-c", "i=0; while [ $i -lt 60000 ]; do echo line $i; i=$((i+1)); done"],
