@@ -242,6 +242,49 @@ def test_nothing_of_the_compiler_is_left(pod, engine):
     assert not any(first["children"]) and first["Seccomp"] == "2" and int(first["CapEff"], 16) == 0
 
 
+LEAN = pathlib.Path("/usr/local/lib/kuasar/engine-wasmedge-lean.so")
+
+
+def libraries(container):
+    """Of its process."""
+    lines = pathlib.Path(f"/proc/{container.pid()}/maps").read_text().splitlines()
+    return {pathlib.Path(line.split()[5]).name for line in lines if len(line.split()) > 5}
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_container_of_wasmedge_has_no_compiler(node, cached):
+    """Its library is what most of the time and of the memory of a start would go to."""
+    there("wasmedge")
+    if not cached:
+        forget("wasmedge")
+    container = run(node.pod("kuasar-wasmedge"), TOOL, "wait", "600")
+    until(lambda: kept("wasmedge"), "it is kept")
+    names = libraries(container)
+    assert "libwasmedge.so.0.1.1" in names and LEAN.name in names
+    assert not [name for name in names if name.startswith("libLLVM")]
+
+
+# What may lie there after an upgrade of half the node: nothing, what is broken, what lacks a symbol.
+@pytest.mark.parametrize("content", [None, b"\x7fELF", "another"])
+def test_without_what_stands_for_it_the_compiler_is_loaded(node, content):
+    pod = node.pod(f"kuasar-{there('wasmedge')}")
+    before = LEAN.read_bytes()
+    try:
+        if content == "another":
+            # Every name of LLVM's is one of nobody's.
+            content = before.replace(b"LLVMInit", b"NobodyIn")
+            assert content != before
+        LEAN.unlink()
+        if content:
+            LEAN.write_bytes(content)
+        container = run(pod, TOOL, "wait", "600")
+        assert [name for name in libraries(container) if name.startswith("libLLVM")]
+    finally:
+        LEAN.unlink(missing_ok=True)
+        LEAN.write_bytes(before)
+        LEAN.chmod(0o755)
+
+
 def test_code_is_kept_by_engine(pod, engine):
     outcome(pod, TOOL, "exit", "0")
     until(lambda: kept(engine), "it is kept")

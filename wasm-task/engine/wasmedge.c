@@ -64,9 +64,6 @@ static struct loaded *loaded_new(void)
     WasmEdge_ConfigureCompilerSetOutputFormat(l->config, WasmEdge_CompilerOutputFormat_Wasm);
     WasmEdge_ConfigureCompilerSetOptimizationLevel(l->config,
                                                    WasmEdge_CompilerOptimizationLevel_O2);
-    // Nothing in compiled code says what the processor must have, so no more than all have: a cache
-    // may be on a disk that is moved to another machine.
-    WasmEdge_ConfigureCompilerSetGenericBinary(l->config, true);
     return l;
 }
 
@@ -370,6 +367,7 @@ static const struct engine_ops wasmedge = {
     .built_as = ENGINE_BUILT_AS,
     .name = "wasmedge",
     .version = version,
+    .for_processor = true,
     .load_plugins = plugin_load_all,
     .restore = restore,
     .compile_apart = compile_apart,

@@ -3,9 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <limits.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -14,16 +15,31 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/instance.h"
 #include "code.h"
+#include "engines.h"
 #include "enter.h"
 #include "filter.h"
 
-// What the process leaves behind.
+// What the process leaves behind, in one write.
 struct outcome {
-    bool done;
     int result; // of compile_apart
     struct error err;
 };
+_Static_assert(sizeof(struct outcome) <= PIPE_BUF, "it comes whole or not at all");
+
+// Descriptors of that process, behind the standard ones.
+enum apart_fd {
+    APART_MODULE = STDERR_FILENO + 1, // memfd
+    APART_PROCESS,                    // memfd: the OCI process of which it is
+    APART_SAID,                       // pipe: struct outcome
+    APART_CODE,
+    APART_END,
+};
+// Above all of them.
+#define FIRST_FREE 16
+
+// ---- the process that compiles ------------------------------------------------------------------
 
 // A file system of its own, that ends with the process. A descriptor or -1.
 static int make_directory(const struct plan *p, struct error *err)
@@ -47,15 +63,19 @@ static int make_directory(const struct plan *p, struct error *err)
 }
 
 // The standard files stay: what a compiler says there is the container's output.
-static int close_others(int fd)
+static int close_others(int a, int b)
 {
-    return (fd > STDERR_FILENO + 1 && close_range(STDERR_FILENO + 1, (unsigned)fd - 1, 0) < 0) ||
-                   close_range((unsigned)fd + 1, ~0u, 0) < 0
-               ? -1
-               : 0;
+    const unsigned low = (unsigned)(a < b ? a : b), high = (unsigned)(a < b ? b : a);
+    const unsigned ranges[][2] = {
+        {STDERR_FILENO + 1, low - 1}, {low + 1, high - 1}, {high + 1, ~0u}};
+    for (size_t i = 0; i < ARRAY_SIZE(ranges); i++) {
+        if (ranges[i][0] <= ranges[i][1] && close_range(ranges[i][0], ranges[i][1], 0) < 0)
+            return -1;
+    }
+    return 0;
 }
 
-static int become(const struct plan *p, int code, pid_t parent, struct error *err)
+static int become(const struct plan *p, int code, int said, pid_t parent, struct error *err)
 {
     int attr = -1;
     if (enter_profile_open(p, &attr, err) < 0)
@@ -74,55 +94,128 @@ static int become(const struct plan *p, int code, pid_t parent, struct error *er
     umask(077);
     close_fd(&dir);
     // A change of the user has taken away what was set before.
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || close_others(code) < 0)
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || close_others(code, said) < 0)
         return error_errno(err, errno, "the compiler's process");
     return getppid() == parent ? filter_before_compile(err) : -1;
 }
 
-static pid_t start(const struct engine_ops *engine, const struct plan *p, const void *module,
-                   size_t len, int code, struct outcome *out)
+void apart_work(const struct engine_ops *engine, const struct plan *p, const void *module,
+                size_t len, int code, int said)
 {
-    pid_t parent = getpid(), pid = fork();
-    if (pid != 0)
-        return pid;
-    out->result = become(p, code, parent, &out->err);
-    if (out->result == 0)
-        out->result = engine->compile_apart(module, len, code, &out->err);
-    out->done = true;
-    _exit(0);
+    struct outcome out = {0};
+    out.result = become(p, code, said, getppid(), &out.err);
+    if (out.result == 0)
+        out.result = engine->compile_apart(module, len, code, &out.err);
+    _exit(write(said, &out, sizeof(out)) != sizeof(out));
 }
 
-// What it says may be an enemy's word.
-static int believe(const struct engine_ops *engine, const struct outcome *said, int code,
-                   struct error *err)
+// All of it, read-only. NULL on error.
+static const void *map(int fd, size_t *ret_len)
 {
-    if (!said->done)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED,
-                         "%s's compiler was killed: its memory is the container's, too; raise the "
-                         "memory limit",
-                         engine->name);
+    struct stat st;
+    if (fstat(fd, &st) < 0 || st.st_size <= 0)
+        return NULL;
+    void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    *ret_len = (size_t)st.st_size;
+    return bytes == MAP_FAILED ? NULL : bytes;
+}
+
+int apart_main(const char *name)
+{
+    static struct plan plan;
+    struct outcome out = {.result = -1};
+    size_t len = 0;
+    const struct engine_ops *engine = engines_load(name, ENGINE_WHOLE, &out.err);
+    const void *module = engine ? map(APART_MODULE, &len) : NULL;
+    if (engine && !module)
+        error_errno(&out.err, errno, "the module");
+    if (module && plan_read_process(&plan, APART_PROCESS, &out.err) == 0)
+        apart_work(engine, &plan, module, len, APART_CODE, APART_SAID);
+    return write(APART_SAID, &out, sizeof(out)) != sizeof(out);
+}
+
+// ---- the worker that waits for it ---------------------------------------------------------------
+
+// What it says may be an enemy's word.
+static int believe(const char *engine, const struct outcome *said, int code, struct error *err)
+{
     if (said->result >= 0)
         return said->result > 0 && code_seal(code);
     if (said->err.status <= STATUS_OK || said->err.status >= STATUS_MAX_)
-        return error_set(err, STATUS_INTERNAL, "%s's compiler failed", engine->name);
+        return error_set(err, STATUS_INTERNAL, "%s's compiler failed", engine);
     return error_set(err, said->err.status, "%.*s", (int)sizeof(said->err.text) - 1,
                      said->err.text);
 }
 
-int apart_compile(const struct engine_ops *engine, const struct plan *p, const void *module,
-                  size_t len, int code, struct error *err)
+int apart_wait(const char *engine, pid_t pid, int said, int code, struct error *err)
 {
-    struct outcome *said =
-        mmap(NULL, sizeof(*said), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (said == MAP_FAILED)
-        return error_errno(err, errno, "the compiler's process");
-    pid_t pid = start(engine, p, module, len, code, said);
-    int r = pid < 0 ? error_errno(err, errno, "the compiler's process") : 0;
+    struct outcome out;
     // Whether it is ours to reap or not (SA_NOCLDWAIT), it has ended then.
-    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
-    if (r == 0)
-        r = believe(engine, said, code, err);
-    munmap(said, sizeof(*said));
+    if (read(said, &out, sizeof(out)) != sizeof(out))
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                         "%s's compiler was killed: its memory is the container's, too; raise the "
+                         "memory limit",
+                         engine);
+    return believe(engine, &out, code, err);
+}
+
+// A file of memory, behind a number that is above those of the other process. -1: errno says why.
+static int put(const char *name, const void *bytes, size_t len)
+{
+    _cleanup_close_ int fd = memfd_create(name, MFD_CLOEXEC);
+    for (size_t done = 0; fd >= 0 && done < len;) {
+        ssize_t n = write(fd, (const char *)bytes + done, len - done);
+        if (n < 0)
+            return -1;
+        done += (size_t)n;
+    }
+    return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FREE);
+}
+
+static pid_t start(const char *engine, const int fds[APART_END])
+{
+    char program[PATH_MAX];
+    char *const argv[] = {(char *)"wasm-worker", (char *)"compile", (char *)engine, NULL};
+    static char *const env[] = {NULL};
+    if (!instance_find_beside("wasm-worker", program)) {
+        errno = ENOENT;
+        return -1;
+    }
+    pid_t parent = getpid(), pid = fork();
+    if (pid != 0)
+        return pid;
+    for (int i = APART_MODULE; i < APART_END; i++) {
+        if (dup2(fds[i], i) < 0)
+            _exit(1);
+    }
+    if (close_range(APART_END, ~0u, 0) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+        getppid() == parent)
+        execve(program, argv, env);
+    _exit(1);
+}
+
+int apart_compile(const char *engine, const struct plan *p, const void *module, size_t len,
+                  int code, struct error *err)
+{
+    int fds[APART_END], pipe[2] = {-1, -1}, r = 0;
+    const char *process = json_text(p->process);
+    if (!process || pipe2(pipe, O_CLOEXEC) < 0)
+        return error_errno(err, process ? errno : ENOMEM, "the compiler's process");
+    fds[APART_MODULE] = put("module", module, len);
+    fds[APART_PROCESS] = put("process", process, strlen(process));
+    fds[APART_SAID] = fcntl(pipe[1], F_DUPFD_CLOEXEC, FIRST_FREE);
+    fds[APART_CODE] = fcntl(code, F_DUPFD_CLOEXEC, FIRST_FREE);
+    for (int i = APART_MODULE; i < APART_END && r == 0; i++)
+        r = fds[i] < 0 ? -1 : 0;
+    pid_t pid = r < 0 ? -1 : start(engine, fds);
+    int e = errno;
+    for (int i = APART_MODULE; i < APART_END; i++)
+        close_fd(&fds[i]);
+    close_fd(&pipe[1]);
+    r = pid < 0 ? error_errno(err, e, "the compiler's process")
+                : apart_wait(engine, pid, pipe[0], code, err);
+    close_fd(&pipe[0]);
     return r;
 }

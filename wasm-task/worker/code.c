@@ -12,19 +12,24 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "cache.h"
+#include "processor.h"
 
 void code_name(const struct engine_ops *engine, const void *module, size_t len,
                char ret[WORKER_NAME_MAX])
 {
     struct sha256_ctx hash;
     uint8_t digest[SHA256_DIGEST_SIZE];
-    char hex[2 * SHA256_DIGEST_SIZE + 1];
+    char hex[2 * SHA256_DIGEST_SIZE + 1], processor[1 + PROCESSOR_NAME_SIZE] = "";
     sha256_init(&hash);
     sha256_update(&hash, len, module);
     sha256_digest(&hash, sizeof(digest), digest);
     for (size_t i = 0; i < sizeof(digest); i++)
         snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    snprintf(ret, WORKER_NAME_MAX, "%s-%s-%s", engine->name, engine->version(), hex);
+    if (engine->for_processor) {
+        processor[0] = '-';
+        processor_name(processor + 1);
+    }
+    snprintf(ret, WORKER_NAME_MAX, "%s-%s%s-%s", engine->name, engine->version(), processor, hex);
 }
 
 static bool is_roots(const struct stat *st, mode_t type, mode_t forbidden)

@@ -8,8 +8,8 @@
 #include "engine/engine.h"
 #include "worker.h"
 
-// The name of a module's code: engine, its version, SHA-256 of the module. (Whether code is for
-// this processor is for the engine to see, when it restores it.)
+// The name of a module's code (worker.h): a cache may be on a disk that is moved to another
+// machine.
 void code_name(const struct engine_ops *engine, const void *module, size_t len,
                char ret[WORKER_NAME_MAX]);
 // The directory with a module's code (cache.h), which only root can have written; -1: none. It is a

@@ -12,10 +12,10 @@
 
 static const char *const known[] = {"wasmtime", "wasmedge"};
 
-static int find(const char *name, char path[PATH_MAX])
+static int find(const char *name, const char *more, char path[PATH_MAX])
 {
     char file[NAME_MAX];
-    if (path_format(file, sizeof(file), "engine-%s.so", name) < 0)
+    if (path_format(file, sizeof(file), "engine-%s%s.so", name, more) < 0)
         return -1;
     if (instance_find_beside(file, path))
         return 0;
@@ -23,18 +23,33 @@ static int find(const char *name, char path[PATH_MAX])
                                                                                                 : 0;
 }
 
-const struct engine_ops *engines_load(const char *name, struct error *err)
+// What is loaded takes the place of the compiler's library. If it is not there, or not made for
+// this engine, the true one is loaded.
+static void *load_lean(const char *name, const char *path)
+{
+    char lean[PATH_MAX];
+    void *instead = find(name, "-lean", lean) < 0 ? NULL : dlopen(lean, RTLD_NOW | RTLD_LOCAL);
+    void *module = instead ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    if (instead && !module)
+        dlclose(instead);
+    return module;
+}
+
+const struct engine_ops *engines_load(const char *name, enum engine_extent extent,
+                                      struct error *err)
 {
     char path[PATH_MAX];
     const struct engine_ops *const *engine;
-    if (find(name, path) < 0) {
+    if (find(name, "", path) < 0) {
         error_set(err, STATUS_UNIMPLEMENTED,
                   "engine %.60s is not installed: there is no " KUASAR_LIBDIR
                   "/engine-%.60s.so; install it, or choose another (wasm-worker engines)",
                   name, name);
         return NULL;
     }
-    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *module = extent == ENGINE_LEAN ? load_lean(name, path) : NULL;
+    if (!module)
+        module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     engine = module ? dlsym(module, ENGINE_SYMBOL) : NULL;
     if (!engine) {
         error_set(err, STATUS_FAILED_PRECONDITION, "engine %.60s: %s", name, dlerror());
@@ -56,9 +71,9 @@ int engines_print(void)
     int code = 0;
     for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
         struct error err = {0};
-        if (find(known[i], path) < 0)
+        if (find(known[i], "", path) < 0)
             continue;
-        const struct engine_ops *engine = engines_load(known[i], &err);
+        const struct engine_ops *engine = engines_load(known[i], ENGINE_WHOLE, &err);
         if (engine) {
             printf("%s %s\n", engine->name, engine->version());
         } else {

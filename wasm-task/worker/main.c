@@ -3,14 +3,15 @@
 // SYNOPSIS
 //     wasm-worker run ENGINE CACHE CONSOLE PLUGINS BUNDLE
 //     wasm-worker exec ENGINE CACHE CONSOLE PLUGINS PID CGROUP DEBUG
+//     wasm-worker compile ENGINE
 //     wasm-worker engines | --version | --help
 //
 // The engines that there are, with their versions, are for people. Else started by wasm-task, as
 // root, with the container's standard input, output and error and what worker.h names. In this
 // order: the bundle's config.json is read; the process becomes the container (enter.h), from where
 // on it has nothing that the container should not have, and few system calls (filter.h); the module
-// is loaded from the cache or compiled (or was before, by a child: apart.h), and linked; the server
-// is told; the server says go; the module runs.
+// is loaded from the cache or compiled (or was before, by a child, this program again: apart.h), and
+// linked; the server is told; the server says go; the module runs.
 //
 // EXIT CODE  The module's. Before it runs: 125, and why is said to the server.
 #include <errno.h>
@@ -230,7 +231,8 @@ static int compile_apart(struct work *w, struct error *err)
 {
     if (w->native || w->code >= 0 || !w->engine->compile_apart)
         return 0;
-    int r = apart_compile(w->engine, &w->plan, w->module.bytes, w->module.len, WORKER_CODE, err);
+    int r = apart_compile(w->engine->name, &w->plan, w->module.bytes, w->module.len, WORKER_CODE,
+                          err);
     w->made = r > 0;
     return r < 0 ? error_wrap(err, "%.200s", w->plan.args[0]) : 0;
 }
@@ -376,7 +378,7 @@ static int run_native(const struct work *w)
 static int print_help(void)
 {
     puts("Usage: wasm-worker engines | --version | --help\n"
-         "       wasm-worker run|exec ... (wasm-task starts it)\n"
+         "       wasm-worker run|exec|compile ... (wasm-task starts it)\n"
          "The engines are those that are installed, with their versions.");
     return 0;
 }
@@ -409,10 +411,12 @@ static int work_all(struct work *w, size_t verb, char **argv)
 {
     struct worker_ready ready = {0};
     char go = 0;
-    const struct engine_ops *engine = engines_load(argv[2], &ready.err);
-    w->engine = engine;
     w->cache = argv[3];
     w->plugins = argv[5][0];
+    // Plugins may be made of what the compiler is made of.
+    const struct engine_ops *engine =
+        engines_load(argv[2], w->plugins ? ENGINE_WHOLE : ENGINE_LEAN, &ready.err);
+    w->engine = engine;
     w->terminal = engine && argv[4][0] ? terminal_make(argv[4], &ready.err) : -1;
     bool good = engine && (!argv[4][0] || w->terminal >= 0) &&
                 verbs[verb].prepare(w, argv + COMMON_ARGS, &ready.err) == 0 &&
@@ -435,6 +439,8 @@ int main(int argc, char **argv)
         if (strcmp(questions[i].name, argv[1]) == 0)
             return questions[i].print();
     }
+    if (argc == 3 && strcmp(argv[1], "compile") == 0)
+        return apart_main(argv[2]);
     while (argc > 1 && verb < ARRAY_SIZE(verbs) && strcmp(verbs[verb].name, argv[1]) != 0)
         verb++;
     if (argc < COMMON_ARGS || verb == ARRAY_SIZE(verbs) || argc - COMMON_ARGS != verbs[verb].argc) {

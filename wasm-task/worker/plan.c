@@ -183,6 +183,7 @@ static int read_apparmor(struct plan *p, json_object *process, struct error *err
 
 static int read_process(struct plan *p, json_object *process, struct error *err)
 {
+    p->process = process;
     if (json_get_string(process, "cwd", &p->cwd, err) < 0 ||
         read_strings(process, "args", &p->args, err) < 0 ||
         read_strings(process, "env", &p->env, err) < 0 || read_user(p, process, err) < 0 ||

@@ -32,8 +32,9 @@ struct plan_mount {
 
 // Strings are borrowed from `spec`, or arrays of them.
 struct plan {
-    json_object *spec;   // owned
-    char root[PATH_MAX]; // path of the rootfs
+    json_object *spec;    // owned
+    json_object *process; // a part of it, or all (of an exec)
+    char root[PATH_MAX];  // path of the rootfs
     bool root_readonly;
     char **args, **env; // NULL-terminated
     const char *cwd;
