@@ -23,6 +23,8 @@
 static const int run_calls[] = {
     // Memory and threads.
     SCMP_SYS(brk),
+    SCMP_SYS(mmap), // until the second step, code too
+    SCMP_SYS(mprotect),
     SCMP_SYS(munmap),
     SCMP_SYS(mremap),
     SCMP_SYS(madvise),
@@ -133,14 +135,11 @@ static const int run_calls[] = {
     SCMP_SYS(recvmmsg),
 };
 
-// Code, and the second step.
+// Code, and the second step; which takes them away.
 static const int compile_calls[] = {
     SCMP_SYS(chdir),
     SCMP_SYS(fchdir),
     SCMP_SYS(seccomp),
-    SCMP_SYS(prctl),
-    SCMP_SYS(mmap),
-    SCMP_SYS(mprotect),
     // Files of the linker that WasmEdge has (LLVM's).
     SCMP_SYS(rename),
     SCMP_SYS(unlink),
@@ -206,9 +205,9 @@ static const struct rule rules[] = {
 };
 
 // Code that is there stays, and nothing else becomes code.
-static const struct rule run_rules[] = {
-    {SCMP_SYS(mmap), 1, {MASKED(2, PROT_EXEC, 0)}},
-    {SCMP_SYS(mprotect), 1, {MASKED(2, PROT_EXEC, 0)}},
+static const struct rule code_rules[] = {
+    {SCMP_SYS(mmap), 1, {MASKED(2, PROT_EXEC, PROT_EXEC)}},
+    {SCMP_SYS(mprotect), 1, {MASKED(2, PROT_EXEC, PROT_EXEC)}},
 };
 
 // ---- loading ------------------------------------------------------------------------------------
@@ -228,11 +227,11 @@ static int add_calls(scmp_filter_ctx ctx, uint32_t action, const int *calls, siz
     return r;
 }
 
-static int add_rules(scmp_filter_ctx ctx, const struct rule *list, size_t n)
+static int add_rules(scmp_filter_ctx ctx, uint32_t action, const struct rule *list, size_t n)
 {
     int r = 0;
     for (size_t i = 0; i < n && r == 0; i++)
-        r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, list[i].call, list[i].n, list[i].args);
+        r = seccomp_rule_add_array(ctx, action, list[i].call, list[i].n, list[i].args);
     return r;
 }
 
@@ -243,9 +242,32 @@ static int add_own_signal(scmp_filter_ctx ctx)
     return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, &own);
 }
 
-static int load(bool compiling)
+static int allow_what_is_left(scmp_filter_ctx ctx)
 {
-    _cleanup_(cleanup_filter) scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    int r = add_calls(ctx, SCMP_ACT_ERRNO(ENOSYS), unknown_calls, ARRAY_SIZE(unknown_calls));
+    if (r == 0)
+        r = add_calls(ctx, SCMP_ACT_ALLOW, run_calls, ARRAY_SIZE(run_calls));
+    if (r == 0)
+        r = add_calls(ctx, SCMP_ACT_ALLOW, compile_calls, ARRAY_SIZE(compile_calls));
+    if (r == 0)
+        r = add_rules(ctx, SCMP_ACT_ALLOW, rules, ARRAY_SIZE(rules));
+    return r < 0 ? r : add_own_signal(ctx);
+}
+
+// Both filters are asked for every call, and the stricter one is obeyed: this one needs no list of
+// what is left.
+static int take_away(scmp_filter_ctx ctx)
+{
+    int r = add_calls(ctx, SCMP_ACT_ERRNO(EPERM), compile_calls, ARRAY_SIZE(compile_calls));
+    return r < 0 ? r
+                 : add_rules(ctx, SCMP_ACT_ERRNO(EPERM), code_rules, ARRAY_SIZE(code_rules));
+}
+
+static bool first_is_loaded;
+
+static int load(uint32_t otherwise, int (*fill)(scmp_filter_ctx ctx))
+{
+    _cleanup_(cleanup_filter) scmp_filter_ctx ctx = seccomp_init(otherwise);
     if (!ctx)
         return -ENOMEM;
     int r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_NNP, 0); // is set, and prctl may not set it
@@ -254,27 +276,19 @@ static int load(bool compiling)
     if (r == 0)
         r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2); // a tree, not a list
     if (r == 0)
-        r = add_calls(ctx, SCMP_ACT_ERRNO(ENOSYS), unknown_calls, ARRAY_SIZE(unknown_calls));
-    if (r == 0)
-        r = add_calls(ctx, SCMP_ACT_ALLOW, run_calls, ARRAY_SIZE(run_calls));
-    if (r == 0)
-        r = add_rules(ctx, rules, ARRAY_SIZE(rules));
-    if (r == 0)
-        r = add_own_signal(ctx);
-    if (r == 0)
-        r = compiling ? add_calls(ctx, SCMP_ACT_ALLOW, compile_calls, ARRAY_SIZE(compile_calls))
-                      : add_rules(ctx, run_rules, ARRAY_SIZE(run_rules));
+        r = fill(ctx);
     return r < 0 ? r : seccomp_load(ctx);
 }
 
 int filter_before_compile(struct error *err)
 {
-    int r = load(true);
+    int r = load(SCMP_ACT_ERRNO(EPERM), allow_what_is_left);
+    first_is_loaded = r == 0;
     return r < 0 ? error_errno(err, r, "system calls before the module is compiled") : 0;
 }
 
 int filter_before_run(struct error *err)
 {
-    int r = load(false);
+    int r = first_is_loaded ? load(SCMP_ACT_ALLOW, take_away) : -EPERM;
     return r < 0 ? error_errno(err, r, "system calls before the module runs") : 0;
 }

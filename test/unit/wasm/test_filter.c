@@ -35,6 +35,14 @@ static void load(int (*filter)(struct error *))
         leave(200);
 }
 
+// All that there is before a module runs.
+static void load_all(void)
+{
+    load(filter_before_compile);
+    if (filter_before_run(NULL) < 0)
+        leave(200);
+}
+
 // What `work` returns in a child: 0, or the number of what went wrong.
 static int in_child(int (*work)(void))
 {
@@ -100,13 +108,20 @@ static const struct {
     {"prctl PR_SET_DUMPABLE", SYS_prctl, {PR_SET_DUMPABLE, 1}},
     {"prlimit64", SYS_prlimit64, {0, RLIMIT_NOFILE, 1}},
     {"seccomp", SYS_seccomp, {0}},
+    {"chdir", SYS_chdir, {0}},
+    {"fchdir", SYS_fchdir, {-1}},
+#ifdef SYS_rename // newer architectures have renameat alone
+    {"rename", SYS_rename, {0}},
+    {"unlink", SYS_unlink, {0}},
+#endif
+    {"mmap of code", SYS_mmap, {0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1}},
 };
 
 static int forbidden_now; // number in the table, for the message
 
 static int call_forbidden(void)
 {
-    load(filter_before_run);
+    load_all();
     const long *a = forbidden[forbidden_now].args;
     long r = syscall(forbidden[forbidden_now].call, a[0], a[1], a[2], a[3], a[4], a[5]);
     if (r == 0 && forbidden[forbidden_now].call == SYS_clone)
@@ -124,7 +139,7 @@ Test(seccomp, what_no_module_needs_fails)
 
 static int old_ways(void)
 {
-    load(filter_before_run);
+    load_all();
     struct clone_args args = {.flags = 0, .exit_signal = SIGCHLD};
     return syscall(SYS_clone3, &args, sizeof(args)) == -1 && errno == ENOSYS ? 0 : 1;
 }
@@ -142,7 +157,7 @@ static void *count(void *arg)
 
 static int threads(void)
 {
-    load(filter_before_run);
+    load_all();
     int n = 0;
     pthread_t thread;
     if (pthread_create(&thread, NULL, count, &n) != 0 || pthread_join(thread, NULL) != 0)
@@ -152,7 +167,7 @@ static int threads(void)
 
 static int files(void)
 {
-    load(filter_before_run);
+    load_all();
     int fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || close(fd) < 0)
         return 1;
@@ -164,7 +179,7 @@ static int files(void)
 
 static int sockets(void)
 {
-    load(filter_before_run);
+    load_all();
     struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -178,7 +193,7 @@ static int sockets(void)
 
 static int own_signal(void)
 {
-    load(filter_before_run);
+    load_all();
     signal(SIGUSR1, SIG_IGN);
     return raise(SIGUSR1) == 0 ? 0 : 1;
 }
@@ -198,13 +213,25 @@ static void *page(int protection)
 
 static int no_code(void)
 {
-    load(filter_before_run);
+    load_all();
     void *data = page(PROT_READ | PROT_WRITE);
     if (data == MAP_FAILED || mprotect(data, 4096, PROT_READ) < 0)
         return 1;
     if (mprotect(data, 4096, PROT_READ | PROT_EXEC) == 0 || errno != EPERM)
         return 2;
     return page(PROT_READ | PROT_EXEC) == MAP_FAILED && errno == EPERM ? 0 : 3;
+}
+
+static int second_step_alone(void)
+{
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return 1;
+    return filter_before_run(NULL) == -1 ? 0 : 2;
+}
+
+Test(seccomp, the_second_step_is_nothing_without_the_first)
+{
+    cr_expect_eq(in_child(second_step_alone), 0);
 }
 
 static int code_then_none(void)
@@ -216,7 +243,7 @@ static int code_then_none(void)
     if (syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0) != -1 ||
         syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) != -1 || syscall(SYS_unshare, CLONE_NEWUSER) != -1)
         return 2;
-#ifdef SYS_rename // newer architectures have renameat alone
+#ifdef SYS_rename
     if (syscall(SYS_rename, "/nothing", "/nothing.new") == 0 || errno != ENOENT)
         return 3;
 #endif
@@ -241,7 +268,8 @@ static void *wait_and_try(void *arg)
 {
     char go;
     if (read(other_gate[0], &go, 1) == 1)
-        *(long *)arg = syscall(SYS_unshare, CLONE_NEWUTS) == -1 && errno == EPERM;
+        *(long *)arg = syscall(SYS_unshare, CLONE_NEWUTS) == -1 && errno == EPERM && chdir("/") == -1 &&
+                       errno == EPERM;
     return NULL;
 }
 
@@ -251,7 +279,7 @@ static int other_threads(void)
     pthread_t thread;
     if (pipe(other_gate) < 0 || pthread_create(&thread, NULL, wait_and_try, &refused) != 0)
         return 1;
-    load(filter_before_run);
+    load_all();
     if (write(other_gate[1], "x", 1) != 1 || pthread_join(thread, NULL) != 0)
         return 2;
     return refused == 1 ? 0 : 3;
