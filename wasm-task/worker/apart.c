@@ -2,8 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,8 +36,6 @@ enum apart_fd {
     APART_CODE,
     APART_END,
 };
-// Above all of them.
-#define FIRST_FREE 16
 
 // ---- the process that compiles ------------------------------------------------------------------
 
@@ -161,17 +159,22 @@ int apart_wait(const char *engine, pid_t pid, int said, int code, struct error *
     return believe(engine, &out, code, err);
 }
 
-// A file of memory, behind a number that is above those of the other process. -1: errno says why.
-static int put(const char *name, const void *bytes, size_t len)
+// As JSON, in a file of memory. -1: errno says why.
+static int put_process(const struct plan *p)
 {
-    _cleanup_close_ int fd = memfd_create(name, MFD_CLOEXEC);
-    for (size_t done = 0; fd >= 0 && done < len;) {
-        ssize_t n = write(fd, (const char *)bytes + done, len - done);
+    const char *text = json_text(p->process);
+    if (!text) {
+        errno = ENOMEM;
+        return -1;
+    }
+    _cleanup_close_ int fd = memfd_create("process", MFD_CLOEXEC);
+    for (size_t len = strlen(text), done = 0; fd >= 0 && done < len;) {
+        ssize_t n = write(fd, text + done, len - done);
         if (n < 0)
             return -1;
         done += (size_t)n;
     }
-    return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FREE);
+    return take_fd(&fd);
 }
 
 static pid_t start(const char *engine, const int fds[APART_END])
@@ -179,6 +182,7 @@ static pid_t start(const char *engine, const int fds[APART_END])
     char program[PATH_MAX];
     char *const argv[] = {(char *)"wasm-worker", (char *)"compile", (char *)engine, NULL};
     static char *const env[] = {NULL};
+    int copies[APART_END]; // above all numbers that they are put on
     if (!instance_find_beside("wasm-worker", program)) {
         errno = ENOENT;
         return -1;
@@ -186,8 +190,10 @@ static pid_t start(const char *engine, const int fds[APART_END])
     pid_t parent = getpid(), pid = fork();
     if (pid != 0)
         return pid;
+    for (int i = APART_MODULE; i < APART_END; i++)
+        copies[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, APART_END);
     for (int i = APART_MODULE; i < APART_END; i++) {
-        if (dup2(fds[i], i) < 0)
+        if (copies[i] < 0 || dup2(copies[i], i) < 0)
             _exit(1);
     }
     if (close_range(APART_END, ~0u, 0) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
@@ -196,26 +202,21 @@ static pid_t start(const char *engine, const int fds[APART_END])
     _exit(1);
 }
 
-int apart_compile(const char *engine, const struct plan *p, const void *module, size_t len,
-                  int code, struct error *err)
+int apart_compile(const char *engine, const struct plan *p, int module, int code, struct error *err)
 {
-    int fds[APART_END], pipe[2] = {-1, -1}, r = 0;
-    const char *process = json_text(p->process);
-    if (!process || pipe2(pipe, O_CLOEXEC) < 0)
-        return error_errno(err, process ? errno : ENOMEM, "the compiler's process");
-    fds[APART_MODULE] = put("module", module, len);
-    fds[APART_PROCESS] = put("process", process, strlen(process));
-    fds[APART_SAID] = fcntl(pipe[1], F_DUPFD_CLOEXEC, FIRST_FREE);
-    fds[APART_CODE] = fcntl(code, F_DUPFD_CLOEXEC, FIRST_FREE);
-    for (int i = APART_MODULE; i < APART_END && r == 0; i++)
-        r = fds[i] < 0 ? -1 : 0;
-    pid_t pid = r < 0 ? -1 : start(engine, fds);
+    int said[2];
+    _cleanup_close_ int process = put_process(p);
+    if (process < 0 || pipe2(said, O_CLOEXEC) < 0)
+        return error_errno(err, errno, "the compiler's process");
+    const int fds[APART_END] = {[APART_MODULE] = module,
+                                [APART_PROCESS] = process,
+                                [APART_SAID] = said[1],
+                                [APART_CODE] = code};
+    pid_t pid = start(engine, fds);
     int e = errno;
-    for (int i = APART_MODULE; i < APART_END; i++)
-        close_fd(&fds[i]);
-    close_fd(&pipe[1]);
-    r = pid < 0 ? error_errno(err, e, "the compiler's process")
-                : apart_wait(engine, pid, pipe[0], code, err);
-    close_fd(&pipe[0]);
+    close_fd(&said[1]);
+    int r = pid < 0 ? error_errno(err, e, "the compiler's process")
+                    : apart_wait(engine, pid, said[0], code, err);
+    close_fd(&said[0]);
     return r;
 }

@@ -8,12 +8,12 @@
 #include "engine/engine.h"
 #include "plan.h"
 
-// A worker's side: executes this program again, to compile a module (apart_main). `code` is the
-// server's memfd (worker.h): 1: the engine's code is in it, and nobody can write it any more; 0:
-// this module is to be compiled as others are. Or -1. Waits for it, however long that takes. Needs
-// root, and the host's files.
-int apart_compile(const char *engine, const struct plan *p, const void *module, size_t len,
-                  int code, struct error *err);
+// A worker's side: executes this program again, to compile the module in the file `module`
+// (apart_main). `code` is the server's memfd (worker.h): 1: the engine's code is in it, and nobody
+// can write it any more; 0: this module is to be compiled as others are. Or -1. Waits for it,
+// however long that takes. Needs root, and the host's files.
+int apart_compile(const char *engine, const struct plan *p, int module, int code,
+                  struct error *err);
 // The other side: `wasm-worker compile ENGINE`, with the descriptors that apart_compile gives it.
 // Returns an exit code.
 int apart_main(const char *engine);

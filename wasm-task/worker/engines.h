@@ -9,7 +9,8 @@
 enum engine_extent {
     // All of it.
     ENGINE_WHOLE,
-    // What runs code that is there. An engine with compile_apart is not to be asked for it then: its
+    // What runs code that is there. An engine with compile_apart is not to be asked for it then:
+    // its
     // compiler may not be there (engine/without-compiler), which most of the time and of the memory
     // of loading it goes to.
     ENGINE_LEAN,

@@ -259,8 +259,7 @@ static int allow_what_is_left(scmp_filter_ctx ctx)
 static int take_away(scmp_filter_ctx ctx)
 {
     int r = add_calls(ctx, SCMP_ACT_ERRNO(EPERM), compile_calls, ARRAY_SIZE(compile_calls));
-    return r < 0 ? r
-                 : add_rules(ctx, SCMP_ACT_ERRNO(EPERM), code_rules, ARRAY_SIZE(code_rules));
+    return r < 0 ? r : add_rules(ctx, SCMP_ACT_ERRNO(EPERM), code_rules, ARRAY_SIZE(code_rules));
 }
 
 static bool first_is_loaded;

@@ -12,8 +12,8 @@
 // Before the engine looks at the module, or at code that others have compiled: what follows, code
 // that is made, and the way to the second step. 0 or -1.
 int filter_before_compile(struct error *err);
-// Behind that, before the module runs: what the host functions of WASI and the engine's threads need. No memory
-// becomes executable any more. 0 or -1.
+// Behind that, before the module runs: what the host functions of WASI and the engine's threads
+// need. No memory becomes executable any more. 0 or -1.
 int filter_before_run(struct error *err);
 
 #endif

@@ -10,8 +10,8 @@
 // root, with the container's standard input, output and error and what worker.h names. In this
 // order: the bundle's config.json is read; the process becomes the container (enter.h), from where
 // on it has nothing that the container should not have, and few system calls (filter.h); the module
-// is loaded from the cache or compiled (or was before, by a child, this program again: apart.h), and
-// linked; the server is told; the server says go; the module runs.
+// is loaded from the cache or compiled (or was before, by a child, this program again: apart.h),
+// and linked; the server is told; the server says go; the module runs.
 //
 // EXIT CODE  The module's. Before it runs: 125, and why is said to the server.
 #include <errno.h>
@@ -107,6 +107,7 @@ static int set_oom_score(const struct plan *p, struct error *err)
 // ---- the module ---------------------------------------------------------------------------------
 
 struct module {
+    int fd; // memfd
     void *bytes;
     size_t len;
 };
@@ -163,7 +164,10 @@ static int read_module(const struct plan *p, int root, struct module *ret, struc
                          "%.200s is no WebAssembly (it does not begin with \"\\0asm\")",
                          p->args[0]);
     ret->len = (size_t)st.st_size;
-    ret->bytes = mmap(NULL, ret->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ret->fd = memfd_create("module", MFD_CLOEXEC);
+    if (ret->fd < 0 || ftruncate(ret->fd, st.st_size) < 0)
+        return error_errno(err, errno, "%.200s", p->args[0]);
+    ret->bytes = mmap(NULL, ret->len, PROT_READ | PROT_WRITE, MAP_SHARED, ret->fd, 0);
     if (ret->bytes == MAP_FAILED)
         return error_errno(err, errno, "%.200s", p->args[0]);
     int r = read_all(fd, ret->bytes, ret->len);
@@ -229,10 +233,10 @@ static int find_work(struct work *w, int root, bool native_too, struct error *er
 // Compiles what is in no cache, if the engine does that in a process of its own.
 static int compile_apart(struct work *w, struct error *err)
 {
+    _cleanup_close_ int module = take_fd(&w->module.fd);
     if (w->native || w->code >= 0 || !w->engine->compile_apart)
         return 0;
-    int r = apart_compile(w->engine->name, &w->plan, w->module.bytes, w->module.len, WORKER_CODE,
-                          err);
+    int r = apart_compile(w->engine->name, &w->plan, module, WORKER_CODE, err);
     w->made = r > 0;
     return r < 0 ? error_wrap(err, "%.200s", w->plan.args[0]) : 0;
 }
@@ -433,7 +437,7 @@ static int work_all(struct work *w, size_t verb, char **argv)
 
 int main(int argc, char **argv)
 {
-    static struct work work = {.code = -1, .debug = -1, .attr = -1};
+    static struct work work = {.module.fd = -1, .code = -1, .debug = -1, .attr = -1};
     size_t verb = 0;
     for (size_t i = 0; argc == 2 && i < ARRAY_SIZE(questions); i++) {
         if (strcmp(questions[i].name, argv[1]) == 0)

@@ -70,7 +70,8 @@ Test(apart, code_is_cut_and_sealed)
 static int pipe_of(int fd)
 {
     struct stat st;
-    return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY;
+    return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) &&
+           (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY;
 }
 
 static int look_around(const void *bytes, size_t len, int fd, struct error *err)

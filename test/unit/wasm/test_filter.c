@@ -268,8 +268,8 @@ static void *wait_and_try(void *arg)
 {
     char go;
     if (read(other_gate[0], &go, 1) == 1)
-        *(long *)arg = syscall(SYS_unshare, CLONE_NEWUTS) == -1 && errno == EPERM && chdir("/") == -1 &&
-                       errno == EPERM;
+        *(long *)arg = syscall(SYS_unshare, CLONE_NEWUTS) == -1 && errno == EPERM &&
+                       chdir("/") == -1 && errno == EPERM;
     return NULL;
 }
 
