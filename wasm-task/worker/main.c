@@ -178,8 +178,7 @@ static int read_module(const struct plan *p, int root, struct module *ret, struc
 
 // What is to run: a module, or (execs alone) a native program.
 struct work {
-    const char *engine_name;
-    const struct engine_ops *engine; // NULL: not loaded
+    const struct engine_ops *engine;
     const char *cache;
     bool plugins;     // those of the engine are allowed
     struct plan plan; // args and env are used until the end
@@ -207,30 +206,6 @@ static int find_debug(struct work *w, int root, struct error *err)
     return 0;
 }
 
-// As long as the files are the host's; in the container's cgroup.
-static int load_plugins(const struct work *w, struct error *err)
-{
-    const struct engine_ops *engine = w->engine;
-    if (w->plan.nn_preload && !engine->load_plugins)
-        return error_set(err, STATUS_UNIMPLEMENTED,
-                         PRELOAD_NAME ": there is no WASI-NN with %s: use wasmedge", engine->name);
-    if (w->plan.nn_preload && !w->plugins)
-        return error_set(err, STATUS_FAILED_PRECONDITION,
-                         PRELOAD_NAME ": WASI-NN is a plugin of WasmEdge, and plugins are off on "
-                                      "this node: set wasmedge_plugins = true there");
-    if (w->plugins && engine->load_plugins)
-        engine->load_plugins();
-    return 0;
-}
-
-// When it is known that there is a module, and in the process that will run it.
-static int load_engine(struct work *w, struct error *err)
-{
-    // Plugins may be made of what the compiler is made of.
-    w->engine = engines_load(w->engine_name, w->plugins ? ENGINE_WHOLE : ENGINE_LEAN, err);
-    return w->engine ? load_plugins(w, err) : -1;
-}
-
 // Finds it in a root, and tells.
 static int find_work(struct work *w, int root, bool native_too, struct error *err)
 {
@@ -244,8 +219,6 @@ static int find_work(struct work *w, int root, bool native_too, struct error *er
         }
         if (find_debug(w, root, err) < 0)
             return -1;
-    } else if (load_engine(w, err) < 0) {
-        return -1;
     } else {
         code_name(w->engine, w->module.bytes, w->module.len, said.name);
         w->code = code_find(w->cache, said.name);
@@ -268,6 +241,22 @@ static int compile_apart(struct work *w, struct error *err)
     return r < 0 ? error_wrap(err, "%.200s", w->plan.args[0]) : 0;
 }
 
+// As long as the files are the host's; in the container's cgroup.
+static int load_plugins(const struct work *w, struct error *err)
+{
+    const struct engine_ops *engine = w->engine;
+    if (w->plan.nn_preload && !engine->load_plugins)
+        return error_set(err, STATUS_UNIMPLEMENTED,
+                         PRELOAD_NAME ": there is no WASI-NN with %s: use wasmedge", engine->name);
+    if (w->plan.nn_preload && !w->plugins)
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         PRELOAD_NAME ": WASI-NN is a plugin of WasmEdge, and plugins are off on "
+                                      "this node: set wasmedge_plugins = true there");
+    if (w->plugins && engine->load_plugins)
+        engine->load_plugins();
+    return 0;
+}
+
 static int enter_directory(const struct plan *p, struct error *err)
 {
     return chdir(p->cwd) < 0 ? error_errno(err, errno, "process.cwd %s", p->cwd) : 0;
@@ -287,8 +276,9 @@ static int prepare_run(struct work *w, char **argv, struct error *err)
     struct plan *plan = &w->plan;
     struct oci_resources resources;
     if (plan_read(plan, argv[0], err) < 0 || read_limits(plan->spec, &resources, err) < 0 ||
-        enter_cgroup(plan, &resources.limits, err) < 0 || set_oom_score(plan, err) < 0 ||
-        enter_namespaces(plan, err) < 0 || enter_pids(plan, err) < 0)
+        enter_cgroup(plan, &resources.limits, err) < 0 || load_plugins(w, err) < 0 ||
+        set_oom_score(plan, err) < 0 || enter_namespaces(plan, err) < 0 ||
+        enter_pids(plan, err) < 0)
         return -1;
     w->memory_max = module_memory(resources.limits.memory);
     _cleanup_close_ int root = enter_mounts(plan, err);
@@ -334,7 +324,7 @@ static int prepare_exec(struct work *w, char **argv, struct error *err)
 {
     const int spec = WORKER_EXTRA, container = WORKER_EXTRA + 1;
     if (plan_read_process(&w->plan, spec, err) < 0 || join_cgroup(w, argv[1], err) < 0 ||
-        (w->plan.has_oom_score_adj && set_oom_score(&w->plan, err) < 0))
+        load_plugins(w, err) < 0 || (w->plan.has_oom_score_adj && set_oom_score(&w->plan, err) < 0))
         return -1;
     close(spec);
     w->debug_rootfs = argv[2];
@@ -347,9 +337,8 @@ static int prepare_exec(struct work *w, char **argv, struct error *err)
 }
 
 // Without privileges.
-static int get_ready(struct work *w, struct worker_ready *ready)
+static int get_ready(struct work *w, const struct engine_ops *engine, struct worker_ready *ready)
 {
-    const struct engine_ops *engine = w->engine;
     const struct engine_program program = {.args = w->plan.args,
                                            .env = w->plan.env,
                                            .cwd = w->plan.cwd,
@@ -426,13 +415,16 @@ static int work_all(struct work *w, size_t verb, char **argv)
 {
     struct worker_ready ready = {0};
     char go = 0;
-    w->engine_name = argv[2];
     w->cache = argv[3];
     w->plugins = argv[5][0];
-    w->terminal = argv[4][0] ? terminal_make(argv[4], &ready.err) : -1;
-    bool good = (!argv[4][0] || w->terminal >= 0) &&
+    // Plugins may be made of what the compiler is made of.
+    const struct engine_ops *engine =
+        engines_load(argv[2], w->plugins ? ENGINE_WHOLE : ENGINE_LEAN, &ready.err);
+    w->engine = engine;
+    w->terminal = engine && argv[4][0] ? terminal_make(argv[4], &ready.err) : -1;
+    bool good = engine && (!argv[4][0] || w->terminal >= 0) &&
                 verbs[verb].prepare(w, argv + COMMON_ARGS, &ready.err) == 0 &&
-                get_ready(w, &ready) == 0;
+                get_ready(w, engine, &ready) == 0;
     close(WORKER_CODE);
     if (write(WORKER_READY, &ready, sizeof(ready)) != sizeof(ready) || !good)
         return EXIT_NOT_RUN;
@@ -440,7 +432,7 @@ static int work_all(struct work *w, size_t verb, char **argv)
     if (read(WORKER_GO, &go, 1) != 1 || go != WORKER_RUN)
         return EXIT_NOT_RUN;
     close(WORKER_GO);
-    return w->native ? run_native(w) : w->engine->run(w->loaded);
+    return w->native ? run_native(w) : engine->run(w->loaded);
 }
 
 int main(int argc, char **argv)
