@@ -1,10 +1,12 @@
 """What every engine has to do alike: pods whose handler names one of them. (All else is test_wasm's, with one engine.)"""
 
+import contextlib
 import json
 import os
 import pathlib
 import re
 import shutil
+import signal
 import time
 
 import pytest
@@ -13,7 +15,8 @@ import node as kuasar
 import wasm
 from node import Failed, crictl, exit_code, run as run_program, until
 from test_wasm import CACHE, TOOL, limited, outcome, run
-from wasm.binary import HEADER, leb, section
+from wasm.binary import HEADER, leb, program, section
+from wasm.worker import Bundle, Worker
 
 if kuasar.KIND != "wasm":
     pytest.skip("for the Wasm kind", allow_module_level=True)
@@ -254,13 +257,13 @@ def libraries(container):
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_container_of_wasmedge_has_no_compiler(node, cached):
     """Its library is what most of the time and of the memory of a start would go to."""
-    there("wasmedge")
-    if not cached:
-        forget("wasmedge")
-    container = run(node.pod("kuasar-wasmedge"), TOOL, "wait", "600")
-    until(lambda: kept("wasmedge"), "it is kept")
-    names = libraries(container)
-    assert "libwasmedge.so.0.1.1" in names and LEAN.name in names
+    pod = node.pod(f"kuasar-{there('wasmedge')}")
+    forget("wasmedge")
+    if cached:
+        outcome(pod, TOOL, "exit", "0")
+        until(lambda: kept("wasmedge"), "it is kept")
+    names = libraries(run(pod, TOOL, "wait", "600"))
+    assert [name for name in names if name.startswith("libwasmedge.so")] and LEAN.name in names
     assert not [name for name in names if name.startswith("libLLVM")]
 
 
@@ -283,6 +286,59 @@ def test_without_what_stands_for_it_the_compiler_is_loaded(node, content):
         LEAN.unlink(missing_ok=True)
         LEAN.write_bytes(before)
         LEAN.chmod(0o755)
+
+
+def compiler_of(worker):
+    """The process that it waits for, when that has given up its rights."""
+    for pid in pathlib.Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split():
+        status = status_of(pid)
+        if status.get("Seccomp") == "2":
+            return int(pid), status
+    return None
+
+
+def status_of(pid):
+    try:
+        lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def test_the_process_that_compiles(tmp_path):
+    """It has the module, and a directory to write to; and ends with its worker."""
+    there("wasmedge")
+    bundle = Bundle(tmp_path)
+    bundle.put(long_module(100_000))
+    with contextlib.ExitStack() as stack:
+        worker = Worker(stack, "wasmedge", bundle)
+        pid, status = until(lambda: compiler_of(worker), "it compiles")
+        proc = pathlib.Path(f"/proc/{pid}")
+        files = sorted(re.sub(r"[:\[].*", "", os.readlink(entry)) for entry in (proc / "fd").iterdir())
+        environment, arguments = (proc / "environ").read_bytes(), (proc / "cmdline").read_bytes().split(b"\0")
+        root = [path.name for path in (proc / "root").iterdir()]
+        networks = {os.readlink(f"/proc/{n}/ns/net") for n in (pid, worker.pid, "self")}
+        os.kill(worker.pid, signal.SIGKILL)
+        os.waitpid(worker.pid, 0)
+        os.close(worker.go)
+        until(lambda: status_of(pid).get("State", "Z")[0] in "ZX", "it has ended")
+    assert (status["Name"], status["Uid"].split()[0], int(status["CapPrm"], 16), status["NoNewPrivs"]) == ("wasm-worker", "1000", 0, "1")
+    assert arguments[:3] == [b"wasm-worker", b"compile", b"wasmedge"] and environment == b""
+    assert files == ["/dev/null", "/memfd", "pipe", "pipe", "pipe"], "input, code; output, errors and what it says"
+    assert all(name.startswith("code.wasm") for name in root) and len(networks) == 3
+
+
+def test_the_processor_in_the_name_of_code_is_the_same_on_all(tmp_path):
+    names = set()
+    bundle = Bundle(tmp_path)
+    all_of_them = os.sched_getaffinity(0)
+    try:
+        for one in all_of_them:
+            os.sched_setaffinity(0, {one})
+            names.add(bundle.work(there("wasmedge"), program(7)).name)
+    finally:
+        os.sched_setaffinity(0, all_of_them)
+    assert len(names) == 1 and re.fullmatch("wasmedge-[0-9.]+-[0-9a-f]{16}-[0-9a-f]{64}", names.pop())
 
 
 def test_code_is_kept_by_engine(pod, engine):
@@ -335,6 +391,6 @@ def test_a_compiler_that_has_no_memory(node, tmp_path):
     pod = node.pod(f"kuasar-{there('wasmedge')}")
     (tmp_path / "long.wasm").write_bytes(long_module(300_000))
     volume = {"host_path": str(tmp_path), "container_path": "/volume"}
-    with pytest.raises(Failed, match="wasmedge's compiler was killed: .* raise the memory limit"):
+    with pytest.raises(Failed, match="wasmedge's compiler ended without a word, .* raise the memory limit"):
         run(pod, "/volume/long.wasm", mounts=[volume], **limited(memory_limit_in_bytes=64 << 20))
     assert outcome(pod, TOOL, "exit", "3")[0] == 3

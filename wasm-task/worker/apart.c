@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/close_range.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,7 +16,6 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/instance.h"
 #include "code.h"
 #include "engines.h"
 #include "enter.h"
@@ -118,12 +118,26 @@ static const void *map(int fd, size_t *ret_len)
     return bytes == MAP_FAILED ? NULL : bytes;
 }
 
-int apart_main(const char *name)
+// What compiles goes by the name of what has looked for the code.
+static const struct engine_ops *load_engine(const char *name, const char *version,
+                                            struct error *err)
+{
+    const struct engine_ops *engine = engines_load(name, ENGINE_WHOLE, err);
+    if (!engine || strcmp(engine->version(), version) == 0)
+        return engine;
+    error_set(err, STATUS_FAILED_PRECONDITION,
+              "%s was %.40s when the container began, and is %.40s now: start it again", name,
+              version, engine->version());
+    return NULL;
+}
+
+int apart_main(const char *name, const char *version)
 {
     static struct plan plan;
     struct outcome out = {.result = -1};
     size_t len = 0;
-    const struct engine_ops *engine = engines_load(name, ENGINE_WHOLE, &out.err);
+    (void)prctl(PR_SET_NAME, "wasm-worker"); // it was executed by another name
+    const struct engine_ops *engine = load_engine(name, version, &out.err);
     const void *module = engine ? map(APART_MODULE, &len) : NULL;
     if (engine && !module)
         error_errno(&out.err, errno, "the module");
@@ -153,8 +167,8 @@ int apart_wait(const char *engine, pid_t pid, int said, int code, struct error *
         ;
     if (read(said, &out, sizeof(out)) != sizeof(out))
         return error_set(err, STATUS_RESOURCE_EXHAUSTED,
-                         "%s's compiler was killed: its memory is the container's, too; raise the "
-                         "memory limit",
+                         "%s's compiler ended without a word, killed perhaps: its memory is the "
+                         "container's, too; raise the memory limit",
                          engine);
     return believe(engine, &out, code, err);
 }
@@ -177,32 +191,40 @@ static int put_process(const struct plan *p)
     return take_fd(&fd);
 }
 
-static pid_t start(const char *engine, const int fds[APART_END])
+// In the child: puts them on their numbers and executes. `copies` lie above all of these, and are
+// closed with everything else when it does.
+static int execute(char *const argv[], const int copies[APART_END], pid_t parent)
 {
-    char program[PATH_MAX];
-    char *const argv[] = {(char *)"wasm-worker", (char *)"compile", (char *)engine, NULL};
     static char *const env[] = {NULL};
-    int copies[APART_END]; // above all numbers that they are put on
-    if (!instance_find_beside("wasm-worker", program)) {
-        errno = ENOENT;
-        return -1;
+    for (int i = APART_MODULE; i < APART_END; i++) {
+        if (copies[i] < 0 || dup2(copies[i], i) < 0)
+            return -1;
     }
+    if (close_range(APART_END, ~0u, CLOSE_RANGE_CLOEXEC) < 0 ||
+        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        return -1;
+    // This very program, whatever has become of its file.
+    return getppid() == parent ? execve("/proc/self/exe", argv, env) : -1;
+}
+
+static pid_t start(const struct engine_ops *engine, const int fds[APART_END])
+{
+    char *const argv[] = {(char *)"wasm-worker", (char *)"compile", (char *)engine->name,
+                          (char *)engine->version(), NULL};
+    struct outcome out = {.result = -1};
+    int copies[APART_END];
     pid_t parent = getpid(), pid = fork();
     if (pid != 0)
         return pid;
     for (int i = APART_MODULE; i < APART_END; i++)
         copies[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, APART_END);
-    for (int i = APART_MODULE; i < APART_END; i++) {
-        if (copies[i] < 0 || dup2(copies[i], i) < 0)
-            _exit(1);
-    }
-    if (close_range(APART_END, ~0u, 0) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
-        getppid() == parent)
-        execve(program, argv, env);
-    _exit(1);
+    (void)execute(argv, copies, parent);
+    error_errno(&out.err, errno, "the compiler's process");
+    _exit(write(copies[APART_SAID], &out, sizeof(out)) != sizeof(out));
 }
 
-int apart_compile(const char *engine, const struct plan *p, int module, int code, struct error *err)
+int apart_compile(const struct engine_ops *engine, const struct plan *p, int module, int code,
+                  struct error *err)
 {
     int said[2];
     _cleanup_close_ int process = put_process(p);
@@ -216,7 +238,7 @@ int apart_compile(const char *engine, const struct plan *p, int module, int code
     int e = errno;
     close_fd(&said[1]);
     int r = pid < 0 ? error_errno(err, e, "the compiler's process")
-                    : apart_wait(engine, pid, said[0], code, err);
+                    : apart_wait(engine->name, pid, said[0], code, err);
     close_fd(&said[0]);
     return r;
 }

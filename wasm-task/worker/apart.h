@@ -12,19 +12,19 @@
 // (apart_main). `code` is the server's memfd (worker.h): 1: the engine's code is in it, and nobody
 // can write it any more; 0: this module is to be compiled as others are. Or -1. Waits for it,
 // however long that takes. Needs root, and the host's files.
-int apart_compile(const char *engine, const struct plan *p, int module, int code,
+int apart_compile(const struct engine_ops *engine, const struct plan *p, int module, int code,
                   struct error *err);
-// The other side: `wasm-worker compile ENGINE`, with the descriptors that apart_compile gives it.
-// Returns an exit code.
-int apart_main(const char *engine);
+// The other side: `wasm-worker compile ENGINE VERSION`, with the descriptors that apart_compile
+// gives it. Returns an exit code.
+int apart_main(const char *engine, const char *version);
 
 // What they are made of, for who has an engine of his own (the unit tests).
 //
 // In the process that compiles there is the module and nothing else of the container or the host:
-// an empty directory is its root, beside standard input, output and error and `code` no other file
-// is open, its namespaces are its own or the container's, as are its user, its limits and its
-// cgroup, and of system calls it has what a compiler needs. What comes of it goes to the pipe
-// `said`. Needs one thread.
+// an empty directory is its root, beside standard input, output and error, `code` and `said` no
+// other file is open, its namespaces are its own or the container's, as are its user, its limits
+// and its cgroup, and of system calls it has what a compiler needs. What comes of it goes to the
+// pipe `said`. Needs one thread.
 _Noreturn void apart_work(const struct engine_ops *engine, const struct plan *p, const void *module,
                           size_t len, int code, int said);
 // Waits for that process, which is a child of ours and the only one, and reads its pipe, whose

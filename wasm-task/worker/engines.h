@@ -9,14 +9,13 @@
 enum engine_extent {
     // All of it.
     ENGINE_WHOLE,
-    // What runs code that is there. An engine with compile_apart is not to be asked for it then:
-    // its
-    // compiler may not be there (engine/without-compiler), which most of the time and of the memory
-    // of loading it goes to.
+    // What runs code that is there. Its compiler, which most of the time and of the memory of
+    // loading an engine may go to, may be missing (engine/without-compiler): compile_apart is not
+    // for this one.
     ENGINE_LEAN,
 };
 
-// Loads one, for as long as the process lives; once in a process. UNIMPLEMENTED: it is not
+// Loads one, for as long as the process lives; each but once. UNIMPLEMENTED: it is not
 // installed; names the remedy.
 const struct engine_ops *engines_load(const char *name, enum engine_extent extent,
                                       struct error *err);

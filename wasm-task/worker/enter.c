@@ -355,10 +355,13 @@ static int give_up_privileges(struct error *err)
 {
     struct __user_cap_header_struct self = {.version = _LINUX_CAPABILITY_VERSION_3};
     const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+    // Without capabilities only this keeps others of the same user out.
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return error_errno(err, errno, "not dumpable");
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
         syscall(SYS_capset, &self, none) < 0)
         return error_errno(err, errno, "capabilities");
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return error_errno(err, errno, "no_new_privs");
     return 0;
 }
@@ -381,9 +384,22 @@ static int take_user(const struct plan *p, struct error *err)
     return 0;
 }
 
+// What is given up here is given up by the thread that does it.
+static int be_alone(struct error *err)
+{
+    return unshare(CLONE_THREAD) < 0
+               ? error_set(err, STATUS_FAILED_PRECONDITION,
+                           "there are other threads, which would keep root's rights: does a plugin "
+                           "of the engine start some when it is loaded? Remove it, or give the "
+                           "container a pid namespace of its own")
+               : 0;
+}
+
 int enter_identity(const struct plan *p, int attr, struct error *err)
 {
-    int r = take_user(p, err) < 0 || take_profile(p, attr, err) < 0 ? -1 : give_up_privileges(err);
+    int r = be_alone(err) < 0 || take_user(p, err) < 0 || take_profile(p, attr, err) < 0
+                ? -1
+                : give_up_privileges(err);
     close_fd(&attr);
     return r;
 }

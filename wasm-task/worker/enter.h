@@ -38,6 +38,7 @@ int enter_user_left(struct error *err);
 int enter_profile_open(const struct plan *p, int *ret_attr, struct error *err);
 // Limits, groups, user, umask, AppArmor profile (`attr`: closed); no capability, no_new_privs, not
 // dumpable. From here on the process has nothing that the container should not have.
+// FAILED_PRECONDITION: it has other threads.
 int enter_identity(const struct plan *p, int attr, struct error *err);
 
 #endif

@@ -3,7 +3,7 @@
 // SYNOPSIS
 //     wasm-worker run ENGINE CACHE CONSOLE PLUGINS BUNDLE
 //     wasm-worker exec ENGINE CACHE CONSOLE PLUGINS PID CGROUP DEBUG
-//     wasm-worker compile ENGINE
+//     wasm-worker compile ENGINE VERSION
 //     wasm-worker engines | --version | --help
 //
 // The engines that there are, with their versions, are for people. Else started by wasm-task, as
@@ -164,13 +164,16 @@ static int read_module(const struct plan *p, int root, struct module *ret, struc
                          "%.200s is no WebAssembly (it does not begin with \"\\0asm\")",
                          p->args[0]);
     ret->len = (size_t)st.st_size;
-    ret->fd = memfd_create("module", MFD_CLOEXEC);
+    ret->fd = memfd_create("module", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (ret->fd < 0 || ftruncate(ret->fd, st.st_size) < 0)
         return error_errno(err, errno, "%.200s", p->args[0]);
     ret->bytes = mmap(NULL, ret->len, PROT_READ | PROT_WRITE, MAP_SHARED, ret->fd, 0);
     if (ret->bytes == MAP_FAILED)
         return error_errno(err, errno, "%.200s", p->args[0]);
     int r = read_all(fd, ret->bytes, ret->len);
+    if (r == 0 && fcntl(ret->fd, F_ADD_SEALS,
+                        F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+        r = -errno;
     return r < 0 ? error_errno(err, r, "%.200s", p->args[0]) : 0;
 }
 
@@ -236,7 +239,7 @@ static int compile_apart(struct work *w, struct error *err)
     _cleanup_close_ int module = take_fd(&w->module.fd);
     if (w->native || w->code >= 0 || !w->engine->compile_apart)
         return 0;
-    int r = apart_compile(w->engine->name, &w->plan, module, WORKER_CODE, err);
+    int r = apart_compile(w->engine, &w->plan, module, WORKER_CODE, err);
     w->made = r > 0;
     return r < 0 ? error_wrap(err, "%.200s", w->plan.args[0]) : 0;
 }
@@ -443,8 +446,8 @@ int main(int argc, char **argv)
         if (strcmp(questions[i].name, argv[1]) == 0)
             return questions[i].print();
     }
-    if (argc == 3 && strcmp(argv[1], "compile") == 0)
-        return apart_main(argv[2]);
+    if (argc == 4 && strcmp(argv[1], "compile") == 0)
+        return apart_main(argv[2], argv[3]);
     while (argc > 1 && verb < ARRAY_SIZE(verbs) && strcmp(verbs[verb].name, argv[1]) != 0)
         verb++;
     if (argc < COMMON_ARGS || verb == ARRAY_SIZE(verbs) || argc - COMMON_ARGS != verbs[verb].argc) {

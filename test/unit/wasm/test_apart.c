@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -29,15 +31,26 @@ static int make_file(void)
     return fd;
 }
 
+static void *wait_for_ever(void *arg)
+{
+    for (;;)
+        pause();
+}
+
+static bool with_a_thread;
+
 static int compile_by(int (*compiler)(const void *, size_t, int, struct error *), int file,
                       struct error *err)
 {
+    pthread_t thread;
     const struct engine_ops engine = {.name = "test", .compile_apart = compiler};
     int said[2];
     if (geteuid() != 0)
         cr_skip("not root");
     cr_assert(pipe2(said, O_CLOEXEC) == 0);
     pid_t pid = fork();
+    if (pid == 0 && with_a_thread && pthread_create(&thread, NULL, wait_for_ever, NULL) != 0)
+        _exit(1);
     if (pid == 0)
         apart_work(&engine, &plan, text, sizeof(text), file, said[1]);
     cr_assert(pid > 0);
@@ -107,6 +120,17 @@ static int look_around(const void *bytes, size_t len, int fd, struct error *err)
     if (syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) != -1 || kill(getppid(), SIGTERM) == 0)
         return error_set(err, STATUS_INTERNAL, "other processes");
     return 0;
+}
+
+// Rights are a thread's.
+Test(apart, other_threads_are_refused)
+{
+    struct error err = {0};
+    _cleanup_close_ int file = make_file();
+    with_a_thread = true;
+    cr_expect_eq(compile_by(write_code, file, &err), -1);
+    cr_expect(err.status == STATUS_FAILED_PRECONDITION && strstr(err.text, "other threads"), "%s",
+              err.text);
 }
 
 Test(apart, there_is_nothing_but_the_module)

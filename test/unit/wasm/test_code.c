@@ -1,6 +1,5 @@
 // The names of compiled code.
 #include <criterion/criterion.h>
-#include <sched.h>
 #include <string.h>
 
 #include "worker/code.h"
@@ -32,22 +31,4 @@ Test(code, is_named_by_the_processor_too_if_it_does_not_say_it)
     cr_expect(strncmp(name, "test-1.2.3-", 11) == 0);
     cr_expect(strncmp(name + 11, processor, 16) == 0 && strcmp(name + 27, "-" ABC) == 0, "%s",
               name);
-}
-
-// Wherever it is asked.
-Test(code, a_processor_has_one_name)
-{
-    char first[PROCESSOR_NAME_SIZE], again[PROCESSOR_NAME_SIZE];
-    cpu_set_t all, one;
-    cr_assert(sched_getaffinity(0, sizeof(all), &all) == 0);
-    processor_name(first);
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (!CPU_ISSET(cpu, &all))
-            continue;
-        CPU_ZERO(&one);
-        CPU_SET(cpu, &one);
-        cr_assert(sched_setaffinity(0, sizeof(one), &one) == 0);
-        processor_name(again);
-        cr_expect_str_eq(again, first, "processor %d", cpu);
-    }
 }
