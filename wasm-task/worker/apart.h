@@ -14,9 +14,9 @@
 // however long that takes. Needs root, and the host's files.
 int apart_compile(const struct engine_ops *engine, const struct plan *p, int module, int code,
                   struct error *err);
-// The other side: `wasm-worker compile ENGINE VERSION`, with the descriptors that apart_compile
+// The other side: `wasm-worker compile NAME VERSION`, with the descriptors that apart_compile
 // gives it. Returns an exit code.
-int apart_main(const char *engine, const char *version);
+int apart_main(const char *name, const char *version);
 
 // What they are made of, for who has an engine of his own (the unit tests).
 //

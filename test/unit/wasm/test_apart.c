@@ -31,10 +31,10 @@ static int make_file(void)
     return fd;
 }
 
-static void *wait_for_ever(void *arg)
+static void *be_there(void *arg)
 {
-    for (;;)
-        pause();
+    pause();
+    return NULL;
 }
 
 static bool with_a_thread;
@@ -49,7 +49,7 @@ static int compile_by(int (*compiler)(const void *, size_t, int, struct error *)
         cr_skip("not root");
     cr_assert(pipe2(said, O_CLOEXEC) == 0);
     pid_t pid = fork();
-    if (pid == 0 && with_a_thread && pthread_create(&thread, NULL, wait_for_ever, NULL) != 0)
+    if (pid == 0 && with_a_thread && pthread_create(&thread, NULL, be_there, NULL) != 0)
         _exit(1);
     if (pid == 0)
         apart_work(&engine, &plan, text, sizeof(text), file, said[1]);
