@@ -318,6 +318,7 @@ def test_the_process_that_compiles(tmp_path):
         environment, arguments = (proc / "environ").read_bytes(), (proc / "cmdline").read_bytes().split(b"\0")
         root = [path.name for path in (proc / "root").iterdir()]
         networks = {os.readlink(f"/proc/{n}/ns/net") for n in (pid, worker.pid, "self")}
+        os.kill(pid, signal.SIGSTOP)  # it does not end by itself
         os.kill(worker.pid, signal.SIGKILL)
         os.waitpid(worker.pid, 0)
         os.close(worker.go)
