@@ -1,293 +1,36 @@
-// What an engine calls was seen by tracing Wasmtime with modules that do all that WASI offers
-// (test/unit/wasm/modules), and by reading which system calls Rust's standard library, tokio and
-// glibc make for these. A call that is missing fails, and the process goes on: an engine or a C
-// library that tries something new does without.
 #include "filter.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/prctl.h>
-#include <linux/sched.h>
-#include <seccomp.h> // NOLINT(readability-duplicate-include): the library's
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-
-// ---- what is left ------------------------------------------------------------------------------
-
-static const int run_calls[] = {
-    // Memory and threads.
-    SCMP_SYS(brk),
-    SCMP_SYS(mmap), // until the second step, code too
-    SCMP_SYS(mprotect),
-    SCMP_SYS(munmap),
-    SCMP_SYS(mremap),
-    SCMP_SYS(madvise),
-    SCMP_SYS(futex),
-    SCMP_SYS(rseq),
-    SCMP_SYS(set_robust_list),
-    SCMP_SYS(membarrier),
-    SCMP_SYS(memfd_create), // what a memory begins with, and compiled code
-    SCMP_SYS(sched_getaffinity),
-    SCMP_SYS(sched_yield),
-    SCMP_SYS(gettid),
-    SCMP_SYS(getpid),
-    SCMP_SYS(getuid),
-    SCMP_SYS(geteuid),
-    SCMP_SYS(getgid),
-    SCMP_SYS(getegid),
-    SCMP_SYS(sysinfo),
-    SCMP_SYS(uname),
-    SCMP_SYS(exit),
-    SCMP_SYS(exit_group),
-    // Signals: traps are faults.
-    SCMP_SYS(rt_sigaction),
-    SCMP_SYS(rt_sigprocmask),
-    SCMP_SYS(rt_sigreturn),
-    SCMP_SYS(sigaltstack),
-    SCMP_SYS(restart_syscall),
-    // Time and chance.
-    SCMP_SYS(clock_gettime),
-    SCMP_SYS(clock_getres),
-    SCMP_SYS(clock_nanosleep),
-    SCMP_SYS(nanosleep),
-    SCMP_SYS(gettimeofday),
-    SCMP_SYS(time),
-    SCMP_SYS(getrandom),
-    // Waiting.
-    SCMP_SYS(poll),
-    SCMP_SYS(ppoll),
-    SCMP_SYS(select),
-    SCMP_SYS(pselect6),
-    SCMP_SYS(epoll_create1),
-    SCMP_SYS(epoll_ctl),
-    SCMP_SYS(epoll_wait),
-    SCMP_SYS(epoll_pwait),
-    SCMP_SYS(epoll_pwait2),
-    SCMP_SYS(eventfd2),
-    SCMP_SYS(pipe2),
-    SCMP_SYS(timerfd_create),
-    SCMP_SYS(timerfd_settime),
-    // Open files.
-    SCMP_SYS(read),
-    SCMP_SYS(readv),
-    SCMP_SYS(pread64),
-    SCMP_SYS(preadv),
-    SCMP_SYS(preadv2),
-    SCMP_SYS(write),
-    SCMP_SYS(writev),
-    SCMP_SYS(pwrite64),
-    SCMP_SYS(pwritev),
-    SCMP_SYS(pwritev2),
-    SCMP_SYS(lseek),
-    SCMP_SYS(close),
-    SCMP_SYS(dup),
-    SCMP_SYS(dup3),
-    SCMP_SYS(fstat),
-    SCMP_SYS(fstatfs),
-    SCMP_SYS(fsync),
-    SCMP_SYS(fdatasync),
-    SCMP_SYS(fadvise64),
-    SCMP_SYS(fallocate),
-    SCMP_SYS(ftruncate),
-    SCMP_SYS(getdents64),
-    // Names.
-    SCMP_SYS(open),
-    SCMP_SYS(openat),
-    SCMP_SYS(openat2),
-    SCMP_SYS(stat),
-    SCMP_SYS(lstat),
-    SCMP_SYS(newfstatat),
-    SCMP_SYS(statx),
-    SCMP_SYS(access),
-    SCMP_SYS(faccessat),
-    SCMP_SYS(readlink),
-    SCMP_SYS(readlinkat),
-    SCMP_SYS(mkdirat),
-    SCMP_SYS(unlinkat),
-    SCMP_SYS(renameat),
-    SCMP_SYS(renameat2),
-    SCMP_SYS(linkat),
-    SCMP_SYS(symlinkat),
-    SCMP_SYS(utimensat),
-    SCMP_SYS(getcwd),
-    // Sockets that are there.
-    SCMP_SYS(bind),
-    SCMP_SYS(listen),
-    SCMP_SYS(connect),
-    SCMP_SYS(accept),
-    SCMP_SYS(accept4),
-    SCMP_SYS(shutdown),
-    SCMP_SYS(getsockname),
-    SCMP_SYS(getpeername),
-    SCMP_SYS(getsockopt),
-    SCMP_SYS(setsockopt),
-    SCMP_SYS(sendto),
-    SCMP_SYS(sendmsg),
-    SCMP_SYS(sendmmsg),
-    SCMP_SYS(recvfrom),
-    SCMP_SYS(recvmsg),
-    SCMP_SYS(recvmmsg),
-};
-
-// Code, and the second step; which takes them away.
-static const int compile_calls[] = {
-    SCMP_SYS(chdir),
-    SCMP_SYS(fchdir),
-    SCMP_SYS(seccomp),
-    // Files of the linker that WasmEdge has (LLVM's).
-    SCMP_SYS(rename),
-    SCMP_SYS(unlink),
-};
-
-// What the C library has something else for if the kernel does not know it.
-static const int unknown_calls[] = {
-    SCMP_SYS(clone3),
-    SCMP_SYS(faccessat2),
-    SCMP_SYS(close_range),
-    SCMP_SYS(futex_waitv),
-};
-
-// ---- what is left if it is called so ------------------------------------------------------------
-
-#define ARGS_MAX 2
-
-struct rule {
-    int call;
-    unsigned n;
-    struct scmp_arg_cmp args[ARGS_MAX];
-};
-
-#define EQUAL(i, v)                                                                                \
-    {                                                                                              \
-        .arg = (i), .op = SCMP_CMP_EQ, .datum_a = (v)                                              \
-    }
-#define MASKED(i, m, v)                                                                            \
-    {                                                                                              \
-        .arg = (i), .op = SCMP_CMP_MASKED_EQ, .datum_a = (m), .datum_b = (v)                       \
-    }
-
-// No process but threads, and nothing new for them.
-#define CLONE_NEW                                                                                  \
-    (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |  \
-     CLONE_NEWNET | CLONE_PIDFD | CLONE_PTRACE | CLONE_PARENT | CLONE_VFORK)
-#define CLONE_OURS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
-// Without the flags that may come with the type (SOCK_CLOEXEC, SOCK_NONBLOCK).
-#define SOCK_TYPES 0xf
-
-static const struct rule rules[] = {
-    {SCMP_SYS(clone), 1, {MASKED(0, CLONE_NEW | CLONE_OURS, CLONE_OURS)}},
-    {SCMP_SYS(prlimit64), 1, {EQUAL(2, 0)}}, // reads
-    {SCMP_SYS(prctl), 1, {EQUAL(0, PR_SET_NAME)}},
-    {SCMP_SYS(prctl), 1, {EQUAL(0, PR_SET_VMA)}},
-    // No other sockets than WASI's: none to programs of the node, whose sockets may be in a volume.
-    {SCMP_SYS(socket), 2, {EQUAL(0, AF_INET), MASKED(1, SOCK_TYPES, SOCK_STREAM)}},
-    {SCMP_SYS(socket), 2, {EQUAL(0, AF_INET), MASKED(1, SOCK_TYPES, SOCK_DGRAM)}},
-    {SCMP_SYS(socket), 2, {EQUAL(0, AF_INET6), MASKED(1, SOCK_TYPES, SOCK_STREAM)}},
-    {SCMP_SYS(socket), 2, {EQUAL(0, AF_INET6), MASKED(1, SOCK_TYPES, SOCK_DGRAM)}},
-    // No input for a terminal (TIOCSTI), no file system's own.
-    {SCMP_SYS(ioctl), 1, {EQUAL(1, FIONREAD)}},
-    {SCMP_SYS(ioctl), 1, {EQUAL(1, FIONBIO)}},
-    {SCMP_SYS(ioctl), 1, {EQUAL(1, FIOCLEX)}},
-    {SCMP_SYS(ioctl), 1, {EQUAL(1, TCGETS)}},
-    {SCMP_SYS(ioctl), 1, {EQUAL(1, TIOCGWINSZ)}},
-    {SCMP_SYS(fcntl), 1, {EQUAL(1, F_GETFD)}},
-    {SCMP_SYS(fcntl), 1, {EQUAL(1, F_SETFD)}},
-    {SCMP_SYS(fcntl), 1, {EQUAL(1, F_GETFL)}},
-    {SCMP_SYS(fcntl), 1, {EQUAL(1, F_SETFL)}},
-    {SCMP_SYS(fcntl), 1, {EQUAL(1, F_DUPFD_CLOEXEC)}},
-    {SCMP_SYS(fcntl), 1, {EQUAL(1, F_ADD_SEALS)}}, // of a memfd
-};
-
-// Code that is there stays, and nothing else becomes code.
-static const struct rule code_rules[] = {
-    {SCMP_SYS(mmap), 1, {MASKED(2, PROT_EXEC, PROT_EXEC)}},
-    {SCMP_SYS(mprotect), 1, {MASKED(2, PROT_EXEC, PROT_EXEC)}},
-};
-
-// ---- loading ------------------------------------------------------------------------------------
-
-static void cleanup_filter(scmp_filter_ctx *ctx)
-{
-    if (*ctx)
-        seccomp_release(*ctx);
-}
-
-// Calls that this architecture does not have are negative numbers and left out.
-static int add_calls(scmp_filter_ctx ctx, uint32_t action, const int *calls, size_t n)
-{
-    int r = 0;
-    for (size_t i = 0; i < n && r == 0; i++)
-        r = calls[i] < 0 ? 0 : seccomp_rule_add(ctx, action, calls[i], 0);
-    return r;
-}
-
-static int add_rules(scmp_filter_ctx ctx, uint32_t action, const struct rule *list, size_t n)
-{
-    int r = 0;
-    for (size_t i = 0; i < n && r == 0; i++)
-        r = seccomp_rule_add_array(ctx, action, list[i].call, list[i].n, list[i].args);
-    return r;
-}
-
-// A process that gives up (abort) may signal itself.
-static int add_own_signal(scmp_filter_ctx ctx)
-{
-    const struct scmp_arg_cmp own = EQUAL(0, (scmp_datum_t)getpid());
-    return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, &own);
-}
-
-static int allow_what_is_left(scmp_filter_ctx ctx)
-{
-    int r = add_calls(ctx, SCMP_ACT_ERRNO(ENOSYS), unknown_calls, ARRAY_SIZE(unknown_calls));
-    if (r == 0)
-        r = add_calls(ctx, SCMP_ACT_ALLOW, run_calls, ARRAY_SIZE(run_calls));
-    if (r == 0)
-        r = add_calls(ctx, SCMP_ACT_ALLOW, compile_calls, ARRAY_SIZE(compile_calls));
-    if (r == 0)
-        r = add_rules(ctx, SCMP_ACT_ALLOW, rules, ARRAY_SIZE(rules));
-    return r < 0 ? r : add_own_signal(ctx);
-}
-
-// Both filters are asked for every call, and the stricter one is obeyed: this one needs no list of
-// what is left.
-static int take_away(scmp_filter_ctx ctx)
-{
-    int r = add_calls(ctx, SCMP_ACT_ERRNO(EPERM), compile_calls, ARRAY_SIZE(compile_calls));
-    return r < 0 ? r : add_rules(ctx, SCMP_ACT_ERRNO(EPERM), code_rules, ARRAY_SIZE(code_rules));
-}
+#include "filter_programs.h" // of filter_compile.c
 
 static bool first_is_loaded;
 
-static int load(uint32_t otherwise, int (*fill)(scmp_filter_ctx ctx))
+// Into all threads.
+static int load(struct sock_filter *program, size_t n)
 {
-    _cleanup_(cleanup_filter) scmp_filter_ctx ctx = seccomp_init(otherwise);
-    if (!ctx)
-        return -ENOMEM;
-    int r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_NNP, 0); // is set, and prctl may not set it
-    if (r == 0)
-        r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
-    if (r == 0)
-        r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2); // a tree, not a list
-    if (r == 0)
-        r = fill(ctx);
-    return r < 0 ? r : seccomp_load(ctx);
+    const struct sock_fprog all = {.len = (unsigned short)n, .filter = program};
+    long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &all);
+    return r < 0 ? -errno : r > 0 ? -EBUSY : 0; // more: a thread that cannot have it
 }
 
 int filter_before_compile(struct error *err)
 {
-    int r = load(SCMP_ACT_ERRNO(EPERM), allow_what_is_left);
+    *before_compile_own_pid = (uint32_t)getpid();
+    int r = load(before_compile, ARRAY_SIZE(before_compile));
     first_is_loaded = r == 0;
     return r < 0 ? error_errno(err, r, "system calls before the module is compiled") : 0;
 }
 
 int filter_before_run(struct error *err)
 {
-    int r = first_is_loaded ? load(SCMP_ACT_ALLOW, take_away) : -EPERM;
+    int r = first_is_loaded ? load(before_run, ARRAY_SIZE(before_run)) : -EPERM;
     return r < 0 ? error_errno(err, r, "system calls before the module runs") : 0;
 }
