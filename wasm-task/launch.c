@@ -368,7 +368,7 @@ static int start(struct launch *l, const struct launch_spec *spec, struct error 
     for (size_t i = 0; i < LAUNCH_ARGS_MAX && spec->args[i]; i++)
         argv[i + 1] = (char *)spec->args[i];
     int r = hand_all(&handed, l, spec->extra);
-    pid_t pid = r < 0 ? -1 : child_fork(true);
+    pid_t pid = r < 0 ? -1 : spec->first ? child_fork_first() : child_fork(true);
     if (pid == 0)
         run_worker(program, argv, &handed, &s->files);
     r = r < 0 ? r : pid < 0 ? -errno : reaper_watch_new(s->reaper, pid, on_starter_exit, l);

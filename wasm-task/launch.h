@@ -13,6 +13,7 @@ struct launch;
 
 struct launch_spec {
     const char *args[LAUNCH_ARGS_MAX];
+    bool first;   // it is to be the first process of a pid namespace of its own
     int extra[2]; // descriptors that it has as WORKER_EXTRA and the next; -1: none
     const char *engine, *cache;
 };

@@ -95,6 +95,8 @@ static void wasm_create(struct task *t, struct task_done done)
     drop_native(e);
     const struct launch_spec spec = {
         .args = {"run", e->engine, CACHE_DIR, console_of(&t->init), plugins_of(t), t->bundle},
+        // Threads that plugins begin when they are loaded must not come along into the container.
+        .first = t->private_pid && !t->server->wasmedge_plugins,
         .extra = {-1, -1},
         .engine = e->engine,
         .cache = CACHE_DIR};

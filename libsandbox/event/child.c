@@ -3,6 +3,7 @@
 #include "event/child.h"
 
 #include <errno.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -28,15 +29,27 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-pid_t child_fork(bool mortal)
+static pid_t clone_first(void)
+{
+    struct clone_args args = {.flags = CLONE_NEWPID, .exit_signal = SIGCHLD};
+    return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+// Whether it was too late.
+static bool die_with(pid_t parent)
+{
+    return prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || (parent && getppid() != parent);
+}
+
+// `parent` 0: cannot be seen from where the child is.
+static pid_t fork_by(pid_t (*how)(void), bool mortal, pid_t parent)
 {
     sigset_t all, saved;
-    pid_t parent = getpid();
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &saved);
-    pid_t pid = fork();
+    pid_t pid = how();
     if (pid == 0) {
-        if (mortal && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
+        if (mortal && die_with(parent))
             _exit(127);
         reset_signals();
         return 0;
@@ -45,6 +58,16 @@ pid_t child_fork(bool mortal)
     sigprocmask(SIG_SETMASK, &saved, NULL);
     errno = e;
     return pid;
+}
+
+pid_t child_fork(bool mortal)
+{
+    return fork_by(fork, mortal, getpid());
+}
+
+pid_t child_fork_first(void)
+{
+    return fork_by(clone_first, true, 0);
 }
 
 static bool is_managers(const char *entry)

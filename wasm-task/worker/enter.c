@@ -81,6 +81,8 @@ static int become_first(struct error *err)
         if (sigaction(signals[i], &end, NULL) < 0)
             return error_errno(err, errno, "signal %d", signals[i]);
     }
+    // Nor is it any more what the server has started, and may end with it.
+    (void)prctl(PR_SET_PDEATHSIG, 0);
     return sigaction(SIGCHLD, &reap, NULL) < 0 ? error_errno(err, errno, "SIGCHLD") : 0;
 }
 
@@ -89,6 +91,8 @@ int enter_pids(const struct plan *p, struct error *err)
     bool new = !p->pid_ns && p->new_ns &CLONE_NEWPID;
     if (!p->pid_ns && !new)
         return 0;
+    if (new &&getpid() == 1) // it was started so
+        return become_first(err);
     _cleanup_close_ int fd = p->pid_ns ? open(p->pid_ns, O_RDONLY | O_CLOEXEC) : -1;
     if (p->pid_ns && fd < 0)
         return error_errno(err, errno, "the pod's pid namespace %s", p->pid_ns);
