@@ -130,19 +130,6 @@ static struct wasm_exec *exec_free(struct wasm_exec *x)
     return NULL;
 }
 
-// The OCI process, for the worker to read.
-static int spec_file(const struct task_process *p, struct error *err)
-{
-    const char *text = json_text(p->spec);
-    _cleanup_close_ int fd = memfd_create("process", MFD_CLOEXEC);
-    if (!text || fd < 0)
-        return error_errno(err, text ? errno : ENOMEM, "process of exec %s", p->exec_id);
-    size_t len = strlen(text);
-    if (write(fd, text, len) != (ssize_t)len)
-        return error_errno(err, EIO, "process of exec %s", p->exec_id);
-    return take_fd(&fd);
-}
-
 static void exec_ready(void *arg, const struct error *err)
 {
     struct wasm_exec *x = arg;
@@ -163,7 +150,9 @@ static void wasm_exec_start(struct task_process *p, struct task_done done)
     struct wasm_exec *x = NULL;
     if ((container = process_open(&t->init.pid)) < 0)
         error_set(&err, STATUS_FAILED_PRECONDITION, "container %s has ended", t->id);
-    else if ((spec = spec_file(p, &err)) >= 0 && !(x = calloc(1, sizeof(*x))))
+    else if ((spec = json_memory_file(p->spec, "process")) < 0)
+        error_errno(&err, spec, "process of exec %s", p->exec_id);
+    else if (!(x = calloc(1, sizeof(*x))))
         error_errno(&err, ENOMEM, "exec %s", p->exec_id);
     if (!x) {
         done.fn(done.arg, &err);

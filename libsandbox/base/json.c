@@ -4,9 +4,12 @@
 // accept is what the other readers of the same document accept.
 #include "base/json.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 
@@ -261,4 +264,21 @@ const char *json_text(json_object *obj)
 {
     return json_object_to_json_string_ext(obj,
                                           JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
+int json_memory_file(json_object *obj, const char *name)
+{
+    const char *text = json_text(obj);
+    if (!text)
+        return -ENOMEM;
+    _cleanup_close_ int fd = memfd_create(name, MFD_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    for (size_t len = strlen(text), done = 0; done < len;) {
+        ssize_t n = write(fd, text + done, len - done);
+        if (n < 0)
+            return -errno;
+        done += (size_t)n;
+    }
+    return take_fd(&fd);
 }

@@ -34,5 +34,8 @@ int json_get_array(json_object *obj, const char *key, json_object **ret, struct 
 
 // Compact text, borrowed from obj.
 const char *json_text(json_object *obj);
+// The same in a file of memory, that is to be read by its size (its position is at the end). A
+// descriptor (close-on-exec), or a negative errno.
+int json_memory_file(json_object *obj, const char *name);
 
 #endif

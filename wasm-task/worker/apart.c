@@ -173,24 +173,6 @@ int apart_wait(const char *engine, pid_t pid, int said, int code, struct error *
     return believe(engine, &out, code, err);
 }
 
-// As JSON, in a file of memory. -1: errno says why.
-static int put_process(const struct plan *p)
-{
-    const char *text = json_text(p->process);
-    if (!text) {
-        errno = ENOMEM;
-        return -1;
-    }
-    _cleanup_close_ int fd = memfd_create("process", MFD_CLOEXEC);
-    for (size_t len = strlen(text), done = 0; fd >= 0 && done < len;) {
-        ssize_t n = write(fd, text + done, len - done);
-        if (n < 0)
-            return -1;
-        done += (size_t)n;
-    }
-    return take_fd(&fd);
-}
-
 // In the child: puts them on their numbers and executes. `copies` lie above all of these, and are
 // closed with everything else when it does.
 static int execute(char *const argv[], const int copies[APART_END], pid_t parent)
@@ -227,9 +209,9 @@ int apart_compile(const struct engine_ops *engine, const struct plan *p, int mod
                   struct error *err)
 {
     int said[2];
-    _cleanup_close_ int process = put_process(p);
+    _cleanup_close_ int process = json_memory_file(p->process, "process");
     if (process < 0 || pipe2(said, O_CLOEXEC) < 0)
-        return error_errno(err, errno, "the compiler's process");
+        return error_errno(err, process < 0 ? process : errno, "the compiler's process");
     const int fds[APART_END] = {[APART_MODULE] = module,
                                 [APART_PROCESS] = process,
                                 [APART_SAID] = said[1],

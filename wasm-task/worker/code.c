@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <nettle/base16.h>
 #include <nettle/sha2.h>
 
 #include "base/cleanup.h"
@@ -19,12 +20,12 @@ void code_name(const struct engine_ops *engine, const void *module, size_t len,
 {
     struct sha256_ctx hash;
     uint8_t digest[SHA256_DIGEST_SIZE];
-    char hex[2 * SHA256_DIGEST_SIZE + 1], processor[1 + PROCESSOR_NAME_SIZE] = "";
+    char hex[BASE16_ENCODE_LENGTH(SHA256_DIGEST_SIZE) + 1] = "",
+                                                        processor[1 + PROCESSOR_NAME_SIZE] = "";
     sha256_init(&hash);
     sha256_update(&hash, len, module);
     sha256_digest(&hash, sizeof(digest), digest);
-    for (size_t i = 0; i < sizeof(digest); i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    base16_encode_update(hex, sizeof(digest), digest);
     if (engine->for_processor) {
         processor[0] = '-';
         processor_name(processor + 1);

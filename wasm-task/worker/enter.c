@@ -88,10 +88,10 @@ static int become_first(struct error *err)
 
 int enter_pids(const struct plan *p, struct error *err)
 {
-    bool new = !p->pid_ns && p->new_ns &CLONE_NEWPID;
-    if (!p->pid_ns && !new)
+    bool own = !p->pid_ns && (p->new_ns & CLONE_NEWPID);
+    if (!p->pid_ns && !own)
         return 0;
-    if (new &&getpid() == 1) // it was started so
+    if (own && getpid() == 1) // it was started so
         return become_first(err);
     _cleanup_close_ int fd = p->pid_ns ? open(p->pid_ns, O_RDONLY | O_CLOEXEC) : -1;
     if (p->pid_ns && fd < 0)
@@ -103,7 +103,7 @@ int enter_pids(const struct plan *p, struct error *err)
         return error_errno(err, errno, "pid namespace: fork");
     if (pid > 0)
         _exit(0);
-    return new ? become_first(err) : 0;
+    return own ? become_first(err) : 0;
 }
 
 // ---- the root -----------------------------------------------------------------------------------

@@ -12,8 +12,9 @@
 // Joins the namespaces that have a path, and makes those that are to be new (but for pid).
 int enter_namespaces(const struct plan *p, struct error *err);
 // Goes on in the pid namespace that the spec asks for: in a new process, if that is another one
-// than ours; the old one ends. (A new one is ours if we are its first process.) In a new one, of which it is the first process, it ends by the
-// signals by which others do, and leaves no zombies.
+// than ours; the old one ends. (A new one is ours if we are its first process already.) In a new
+// one, of which it is the first process, it ends by the signals by which others do, and leaves no
+// zombies.
 int enter_pids(const struct plan *p, struct error *err);
 // Makes a mount namespace of our own, with the mounts of the spec on the rootfs, masked and
 // read-only paths covered. Returns the rootfs (O_PATH), or -1.

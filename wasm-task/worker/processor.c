@@ -2,12 +2,12 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <sys/auxv.h>
 #if defined(__x86_64__) || defined(__i386__)
 #include <sys/platform/x86.h>
 #endif
 
+#include <nettle/base16.h>
 #include <nettle/sha2.h>
 
 #include "base/cleanup.h"
@@ -57,6 +57,6 @@ void processor_name(char ret[PROCESSOR_NAME_SIZE])
     sha256_init(&hash);
     add_features(&hash);
     sha256_digest(&hash, sizeof(digest), digest);
-    for (unsigned i = 0; i < sizeof(digest); i++)
-        snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+    base16_encode_update(ret, sizeof(digest), digest);
+    ret[PROCESSOR_NAME_SIZE - 1] = '\0';
 }

@@ -1,7 +1,10 @@
 #include "base/json.h"
 
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 
@@ -206,4 +209,15 @@ Test(json, text_is_compact)
 {
     _cleanup_json_ json_object *obj = parse("{ \"a\" : [ 1, \"/x\" ] }", NULL);
     cr_assert_str_eq(json_text(obj), "{\"a\":[1,\"/x\"]}");
+}
+
+Test(json, a_file_of_memory_has_all_of_it)
+{
+    char back[64] = "";
+    struct stat st;
+    _cleanup_json_ json_object *obj = parse("{ \"a\" : [ 1, \"/x\" ] }", NULL);
+    _cleanup_close_ int fd = json_memory_file(obj, "test");
+    cr_assert(fd >= 0 && fstat(fd, &st) == 0 && (fcntl(fd, F_GETFD) & FD_CLOEXEC));
+    cr_assert_eq(pread(fd, back, sizeof(back), 0), st.st_size);
+    cr_expect_str_eq(back, json_text(obj));
 }

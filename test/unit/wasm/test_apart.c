@@ -8,16 +8,22 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "worker/apart.h"
 #include "worker/worker.h"
+
+#define WORKER TEST_BINARY_DIR "/wasm-task/wasm-worker"
+#define ENGINE TEST_BINARY_DIR "/wasm-task/engine-wasmtime.so" // the one that is used
 
 static const char text[] = "code";
 static const struct plan plan = {.uid = 1000, .gid = 1000};
@@ -196,4 +202,79 @@ Test(apart, what_cannot_be_sealed_is_no_code)
     _cleanup_close_ int file = make_file(), empty = make_file();
     cr_expect_eq(compile_by(seal_too_early, file, &err), 0, "%s", err.text);
     cr_expect_eq(compile_by(write_nothing, empty, &err), 0, "%s", err.text);
+}
+
+// ---- the program that is executed for it --------------------------------------------------------
+
+// What `wasm-worker compile wasmtime VERSION` leaves, with files that are empty.
+static int compile_with(const char *version, struct error *err)
+{
+    enum { FIRST = STDERR_FILENO + 1, MODULE = FIRST, PROCESS, SAID, CODE };
+    int said[2];
+    _cleanup_close_ int file = make_file(), empty = memfd_create("empty", MFD_CLOEXEC);
+    cr_assert(empty >= 0 && pipe2(said, O_CLOEXEC) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        const int fds[] = {empty, empty, said[1], file};
+        int copies[ARRAY_SIZE(fds)];
+        for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+            copies[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, FIRST + (int)ARRAY_SIZE(fds));
+        for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+            dup2(copies[i], FIRST + (int)i);
+        execl(WORKER, "wasm-worker", "compile", "wasmtime", version, NULL);
+        _exit(98);
+    }
+    cr_assert(pid > 0);
+    close(said[1]);
+    int r = apart_wait("wasmtime", pid, said[0], file, err);
+    close(said[0]);
+    return r;
+}
+
+// A package may be upgraded while a container starts.
+Test(apart, another_version_than_looked_for_the_code_compiles_nothing)
+{
+    struct error err = {0};
+    if (access(ENGINE, R_OK) < 0)
+        cr_skip("wasmtime was not found when this was built");
+    cr_expect_eq(compile_with("0.0.1", &err), -1);
+    cr_expect(err.status == STATUS_FAILED_PRECONDITION &&
+                  strstr(err.text, "wasmtime was 0.0.1 when the container began") &&
+                  strstr(err.text, "start it again"),
+              "%s", err.text);
+}
+
+static const char *some_version(void)
+{
+    return "1";
+}
+
+// Where it is not there. 0, or what differs.
+static int compile_without_the_program(const char *root, int file)
+{
+    const struct engine_ops engine = {.name = "test", .version = some_version};
+    const struct plan p = {.process = json_object_new_object()};
+    struct error err = {0};
+    if (!p.process || chroot(root) < 0)
+        return 1;
+    int r = apart_compile(&engine, &p, file, file, &err);
+    if (r == -1 && err.status == STATUS_NOT_FOUND && strstr(err.text, "the compiler's process: "))
+        return 0;
+    dprintf(STDERR_FILENO, "%d %d %s\n", r, err.status, err.text);
+    return 2;
+}
+
+Test(apart, what_cannot_begin_tells_why)
+{
+    int status;
+    char root[] = "/tmp/apart-XXXXXX";
+    _cleanup_close_ int file = make_file();
+    if (geteuid() != 0)
+        cr_skip("not root");
+    cr_assert(mkdtemp(root));
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(compile_without_the_program(root, file));
+    cr_assert(pid > 0 && waitpid(pid, &status, 0) == pid && rmdir(root) == 0);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", status);
 }

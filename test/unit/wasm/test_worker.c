@@ -1,6 +1,8 @@
 // The worker as a whole: real modules in real containers.
 #include "rig.h"
 
+#include <dirent.h>
+#include <limits.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
@@ -113,6 +115,51 @@ static long call_of(pid_t pid)
     return !got || strcmp(got, "running\n") == 0 ? -1 : atol(got);
 }
 
+// The file of memory of that name that a process has open, opened anew.
+static int open_memory_of(pid_t pid, const char *name)
+{
+    char dir[64], target[PATH_MAX];
+    int fd = -1;
+    snprintf(dir, sizeof(dir), "/proc/%d/fd", (int)pid);
+    DIR *fds = opendir(dir);
+    cr_assert(fds, "%s", dir);
+    for (struct dirent *e = readdir(fds); e && fd < 0; e = readdir(fds)) {
+        ssize_t n = readlinkat(dirfd(fds), e->d_name, target, sizeof(target) - 1);
+        target[n > 0 ? n : 0] = '\0';
+        if (strncmp(target, "/memfd:", 7) == 0 && strncmp(target + 7, name, strlen(name)) == 0)
+            fd = openat(dirfd(fds), e->d_name, O_RDWR | O_CLOEXEC);
+    }
+    closedir(fds);
+    return fd;
+}
+
+static void hold_behind_its_module(void)
+{
+    rig.hold = true;
+    rig_spawn(&rig);
+    for (int i = 0; call_of(rig.pid) != SYS_sendmsg; i++) {
+        cr_assert_lt(i, 10 * RIG_SECONDS * 100, "it does not come so far");
+        usleep(1000);
+    }
+}
+
+// Who gets hold of the copy, which the compiler has, cannot change it either.
+Test(worker, the_copy_of_a_module_is_sealed)
+{
+    rig_build(&rig, "look");
+    rig_spec(&rig, "\"/look.wasm\",\"/none\"", "", NO_PIDS, "");
+    hold_behind_its_module();
+    _cleanup_close_ int fd = open_memory_of(rig.pid, "module");
+    cr_assert_geq(fd, 0);
+    cr_expect(pwrite(fd, "x", 1, 0) < 0 && errno == EPERM);
+    cr_expect(ftruncate(fd, 1) < 0 && errno == EPERM);
+    cr_expect(ftruncate(fd, 1 << 20) < 0 && errno == EPERM);
+    cr_expect(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) < 0 && errno == EPERM);
+    cr_assert_eq(rig_hear(&rig), STATUS_OK, "%s", rig.ready.err.text);
+    rig_go(&rig);
+    cr_expect_eq(rig_wait(&rig), 0);
+}
+
 // Else the code of one would be kept under the name of another.
 Test(worker, a_module_that_changes_after_it_was_looked_at_is_what_it_was)
 {
@@ -120,12 +167,7 @@ Test(worker, a_module_that_changes_after_it_was_looked_at_is_what_it_was)
     rig_build(&rig, "look");
     rig_build(&rig, "grow");
     rig_spec(&rig, "\"/look.wasm\",\"/none\"", "", NO_PIDS, "");
-    rig.hold = true;
-    rig_spawn(&rig);
-    for (int i = 0; call_of(rig.pid) != SYS_sendmsg; i++) {
-        cr_assert_lt(i, 10 * RIG_SECONDS * 100, "it does not come so far");
-        usleep(1000);
-    }
+    hold_behind_its_module();
     // Written into the same file.
     rig_path(&rig, "rootfs/grow.wasm", path);
     int from = open(path, O_RDONLY | O_CLOEXEC);
