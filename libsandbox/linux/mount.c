@@ -38,6 +38,8 @@
 #define MOUNT_DATA_MAX (256 * 1024)
 // "/proc/self/fd/<int>"
 #define FD_PATH_MAX 40
+// Lower directories of one overlay (the kernel's OVL_MAX_STACK).
+#define LOWER_MAX 500
 
 static void cleanup_buf(struct buf *b)
 {
@@ -96,6 +98,7 @@ struct options {
     struct mount_attr deep;    // of the recursive words ("rro"): for all mounts of the tree
     unsigned long propagation; // the last word wins
     const char *lowerdir;      // behind "lowerdir=", borrowed
+    const char *upperdir;      // likewise, and in `data` as well
     struct id_maps maps;       // lengths 0: none
     struct buf data;           // everything else, comma-separated
 };
@@ -189,6 +192,8 @@ static int option_add(struct options *o, const char *word, bool overlay, struct 
         o->lowerdir = word + 9;
         return 0;
     }
+    if (overlay && strncmp(word, "upperdir=", 9) == 0)
+        o->upperdir = word + 9;
     int r = data_add(&o->data, word, "");
     return r < 0 ? error_errno(err, r, "mount options") : 0;
 }
@@ -285,6 +290,28 @@ static int overlay_data(struct options *o, int *ret_cwd, struct error *err)
                          "too many layers; squash it",
                          o->data.len, page - 1);
     return 0;
+}
+
+// Whether `below` can be a layer beside the others; what is more than a page would have to be
+// shortened.
+static bool fits_below(const struct options *o, const char *below)
+{
+    struct stat upper, lower;
+    size_t n = 1;
+    for (const char *p = strchr(o->lowerdir, ':'); p; p = strchr(p + 1, ':'))
+        n++;
+    return o->upperdir && n < LOWER_MAX &&
+           o->data.len + strlen(",lowerdir=:") + strlen(o->lowerdir) + strlen(below) <
+               (size_t)sysconf(_SC_PAGESIZE) &&
+           stat(o->upperdir, &upper) == 0 && stat(below, &lower) == 0 && S_ISDIR(lower.st_mode) &&
+           upper.st_dev == lower.st_dev;
+}
+
+// The lower directories with `below` behind them, for the caller to free; NULL without memory.
+static char *add_below(const struct options *o, const char *below)
+{
+    char *list = NULL;
+    return asprintf(&list, "%s:%s", o->lowerdir, below) < 0 ? NULL : list;
 }
 
 // ---- mounting ----------------------------------------------------------------------------------
@@ -457,6 +484,13 @@ static int apply(const struct mount_spec *spec, struct options *o, const char *t
                  struct error *err)
 {
     _cleanup_close_ int cwd = -1;
+    _cleanup_free_ char *lowers = NULL;
+    if (o->lowerdir && spec->below && fits_below(o, spec->below)) {
+        lowers = add_below(o, spec->below);
+        if (!lowers)
+            return error_errno(err, ENOMEM, "overlay");
+        o->lowerdir = lowers;
+    }
     if (o->lowerdir && overlay_data(o, &cwd, err) < 0)
         return -1;
     _cleanup_close_ int fd = target_open(target);

@@ -14,6 +14,10 @@ struct mount_spec {
     const char *source;
     const char *const *options; // n_options strings
     size_t n_options;
+    // A directory that is to be the lowest layer of an overlay, if that costs nobody anything: the
+    // overlay is writable and on the same file system (inodes would look different otherwise), maps
+    // no ids, and takes one more. NULL: none.
+    const char *below;
 };
 
 // Limit on the number of mounts of one rootfs and of options of one mount.

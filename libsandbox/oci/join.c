@@ -230,6 +230,13 @@ static bool mounted_at(json_object *mounts, const char *destination)
     return false;
 }
 
+bool oci_spec_mounts_at(json_object *spec, const char *destination)
+{
+    json_object *mounts = NULL;
+    return json_get_array(spec, "mounts", &mounts, NULL) == 0 && mounts &&
+           mounted_at(mounts, destination);
+}
+
 static int append_words(json_object *array, const char *const *words)
 {
     for (; *words; words++)

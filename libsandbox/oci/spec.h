@@ -31,6 +31,8 @@ const char *oci_spec_cgroups_path(json_object *spec);
 int oci_spec_set_cgroups_path(json_object *spec, const char *path);
 const char *oci_spec_root_path(json_object *spec);
 bool oci_spec_root_readonly(json_object *spec);
+// Is there a mount whose destination is this path (cleaned, without links being followed)?
+bool oci_spec_mounts_at(json_object *spec, const char *destination);
 // Does the container have a pid namespace of its own (an entry without a path)?
 bool oci_spec_private_pid(json_object *spec);
 

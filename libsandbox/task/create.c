@@ -24,6 +24,7 @@
 #include "event/job.h"
 #include "linux/mount.h"
 #include "oci/spec.h"
+#include "task/mountpoints.h"
 #include "task/record.h"
 
 // ---- checks ---------------------------------------------------------------------------------
@@ -152,6 +153,7 @@ static int prepare(struct task *t, const Google__Any *options, struct error *err
         t->ops->open(t, options, t->sandbox_id ? &pod : NULL, spec, err) < 0)
         return -1;
     t->private_pid = oci_spec_private_pid(spec);
+    t->below = t->server->mountpoints && t->sandbox_id && mountpoints_fit(spec, &pod);
     read_console_size(t, spec);
     return oci_spec_store(spec, t->bundle, err);
 }
@@ -284,7 +286,8 @@ static int mount_work(void *arg, void *reply, size_t *reply_len, struct error *e
         const struct mount_spec spec = {.type = m->type,
                                         .source = m->source,
                                         .options = (const char *const *)m->options,
-                                        .n_options = m->n_options};
+                                        .n_options = m->n_options,
+                                        .below = t->below ? t->server->mountpoints : NULL};
         if (mount_apply(&spec, target, err) < 0)
             return error_wrap(err, "rootfs[%zu]", i);
     }

@@ -17,6 +17,7 @@
 #include "base/instance.h"
 #include "base/log.h"
 #include "event/event.h"
+#include "task/mountpoints.h"
 #include "task/server.h"
 #include "task/settings.h"
 
@@ -184,6 +185,15 @@ static void recovered(void *arg)
     (void)event_notify("READY=1");
 }
 
+static const char *make_mountpoints(void)
+{
+    struct error err = {0};
+    if (mountpoints_make(MOUNTPOINTS_DIR, &err) == 0)
+        return MOUNTPOINTS_DIR;
+    log_info("mount points are made in each container: %s", err.text);
+    return NULL;
+}
+
 static struct task_server *make_server(struct daemon *d, struct reaper *reaper, struct error *err)
 {
     const struct options *o = &d->options;
@@ -196,6 +206,7 @@ static struct task_server *make_server(struct daemon *d, struct reaper *reaper, 
         .debug_rootfs = s->debug_rootfs,
         .wasmedge_plugins = s->wasmedge_plugins,
         .containerd_events = o->events ? o->events : s->containerd_events,
+        .mountpoints = make_mountpoints(),
         .shim = instance_find_beside(d->kind->shim, d->shim) ? d->shim : NULL,
         .program = d->kind->name,
         .version = d->kind->version,

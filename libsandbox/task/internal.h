@@ -28,6 +28,7 @@ struct task_server {
     char *dir, *sandboxes_dir, *runtime, *runtime_root, *engine, *shim, *program, *version;
     char *metrics_address;
     char *debug_rootfs; // "": none
+    char *mountpoints;  // NULL: there are none
     bool wasmedge_plugins;
     struct map *tasks; // "<namespace>/<id>" -> struct task
     struct departed departed;

@@ -49,9 +49,10 @@ static int copy_config(struct task_server *s, const struct task_config *c)
     s->version = dup_or(c->version, "");
     s->metrics_address = dup_or(c->metrics_address, "");
     s->shim = c->shim ? strdup(c->shim) : NULL;
+    s->mountpoints = c->mountpoints ? strdup(c->mountpoints) : NULL;
     if (!s->dir || !s->sandboxes_dir || !s->runtime || !s->runtime_root || !s->engine ||
         !s->debug_rootfs || !s->program || !s->version || !s->metrics_address ||
-        (c->shim && !s->shim))
+        (c->shim && !s->shim) || (c->mountpoints && !s->mountpoints))
         return -ENOMEM;
     return 0;
 }
@@ -266,6 +267,7 @@ struct task_server *task_server_free(struct task_server *s)
     free(s->engine);
     free(s->debug_rootfs);
     free(s->shim);
+    free(s->mountpoints);
     free(s->program);
     free(s->version);
     free(s->metrics_address);

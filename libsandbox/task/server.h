@@ -25,6 +25,7 @@ struct task_config {
     const char *debug_rootfs;      // tools for execs in WebAssembly containers; NULL or "": none
     bool wasmedge_plugins;         // WasmEdge's plugins may be loaded
     const char *containerd_events; // containerd's ttrpc socket; NULL or "": publish nothing
+    const char *mountpoints;       // task/mountpoints.h; NULL: none
     const char *shim;              // stub for <bundle>/shim-binary-path; NULL: write none
     const char *program;           // who we are, for the Inspect service; NULL: "task server"
     const char *version;           // for that and the Pods service

@@ -204,8 +204,9 @@ static int mask(int at)
 {
     struct stat st;
     static const char *const options[] = {"ro", "nr_inodes=1", "nr_blocks=1", "mode=0555"};
-    static const struct mount_spec empty = {"tmpfs", "tmpfs", options, ARRAY_SIZE(options)};
-    static const struct mount_spec none = {"bind", "/dev/null", NULL, 0};
+    static const struct mount_spec empty = {
+        .type = "tmpfs", .source = "tmpfs", .options = options, .n_options = ARRAY_SIZE(options)};
+    static const struct mount_spec none = {.type = "bind", .source = "/dev/null"};
     if (fstat(at, &st) < 0)
         return -errno;
     return mount_apply_at(S_ISDIR(st.st_mode) ? &empty : &none, at, "", NULL) < 0 ? -EINVAL : 0;

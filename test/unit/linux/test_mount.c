@@ -177,6 +177,84 @@ Test(mount, overlay_that_cannot_be_shortened_is_refused, .init = support_private
     cr_assert(strstr(text, "too many layers"), "%s", text);
 }
 
+// ---- one layer more ----------------------------------------------------------------------------
+
+static void overlay_below(const char *below, const char *const *options, size_t n)
+{
+    const struct mount_spec spec = {
+        .type = "overlay", .source = "overlay", .options = options, .n_options = n, .below = below};
+    apply(&spec, "/mnt/root");
+}
+
+static void make_layers(void)
+{
+    static const char *const dirs[] = {"low", "low/etc", "low2", "up", "work", "root", "below"};
+    char path[64];
+    support_private_mounts();
+    for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+        snprintf(path, sizeof(path), "/mnt/%s", dirs[i]);
+        support_mkdir(path);
+    }
+    support_write("/mnt/low/etc/hosts", "of the image");
+    support_mkdir("/mnt/below/etc");
+    support_write("/mnt/below/etc/hosts", "");
+    support_write("/mnt/below/etc/hostname", "");
+}
+
+#define WRITABLE "workdir=/mnt/work", "upperdir=/mnt/up"
+
+Test(mount, a_layer_below_is_under_all_others, .init = make_layers)
+{
+    static const char *const options[] = {WRITABLE, "lowerdir=/mnt/low"};
+    char text[32];
+    overlay_below("/mnt/below", options, ARRAY_SIZE(options));
+    support_read("/mnt/root/etc/hosts", text, sizeof(text));
+    cr_expect_str_eq(text, "of the image");
+    cr_expect_eq(access("/mnt/root/etc/hostname", F_OK), 0);
+    cr_expect_neq(access("/mnt/up/etc", F_OK), 0);
+    support_write("/mnt/root/etc/hostname", "mine");
+    support_read("/mnt/below/etc/hostname", text, sizeof(text));
+    cr_expect_str_eq(text, "");
+}
+
+static void check_without(const char *below, const char *const *options, size_t n)
+{
+    overlay_below(below, options, n);
+    cr_expect_eq(access("/mnt/root/etc/hosts", F_OK), 0);
+    cr_expect_neq(access("/mnt/root/etc/hostname", F_OK), 0);
+    cr_assert_eq(mount_remove("/mnt/root"), 0);
+}
+
+Test(mount, a_layer_below_that_would_change_something_is_left_out, .init = make_layers)
+{
+    static const char *const writable[] = {WRITABLE, "lowerdir=/mnt/low"};
+    static const char *const readonly[] = {"lowerdir=/mnt/low:/mnt/low2"};
+    check_without("/mnt/none", writable, ARRAY_SIZE(writable));
+    check_without("/mnt/below/etc/hosts", writable, ARRAY_SIZE(writable));
+    check_without("/mnt/below", readonly, ARRAY_SIZE(readonly));
+    // More than a page would have to be shortened.
+    char lower[8192] = "lowerdir=", name[256] = "/mnt/";
+    memset(name + 5, 'l', 200);
+    support_mkdir(name);
+    for (int i = 0; i < 30; i++) {
+        snprintf(name + 205, sizeof(name) - 205, "/%d", i);
+        support_mkdir(name);
+        strcat(strcat(lower, i ? ":" : ""), name);
+    }
+    strcat(name, "/etc");
+    support_mkdir(name);
+    strcat(name, "/hosts");
+    support_write(name, "");
+    cr_assert_gt(strlen(lower), (size_t)sysconf(_SC_PAGESIZE));
+    const char *const long_ones[] = {WRITABLE, lower};
+    check_without("/mnt/below", long_ones, ARRAY_SIZE(long_ones));
+    // Of another file system.
+    apply(&(struct mount_spec){.type = "tmpfs", .source = "tmp"}, "/mnt/below");
+    support_mkdir("/mnt/below/etc");
+    support_write("/mnt/below/etc/hostname", "");
+    check_without("/mnt/below", writable, ARRAY_SIZE(writable));
+}
+
 // ---- id-mapped mounts --------------------------------------------------------------------------
 
 #define MAPPED "uidmap=0:100000:65536", "gidmap=0:200000:65536"
