@@ -67,7 +67,8 @@ pid_t child_fork(bool mortal)
 
 pid_t child_fork_first(void)
 {
-    return fork_by(clone_first, true, 0);
+    pid_t pid = fork_by(clone_first, true, 0);
+    return pid < 0 && errno == ENOSYS ? child_fork(true) : pid;
 }
 
 static bool is_managers(const char *entry)

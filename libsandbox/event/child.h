@@ -12,7 +12,8 @@ pid_t child_fork(bool mortal);
 // The same, mortal, as the first process of a pid namespace of its own. For a child that executes
 // another program before long and calls nothing but system calls until then: the C library is not
 // told that there are two. Such a child cannot see whether the parent has ended while it forked: it
-// must hold a pipe or the like of the parent's.
+// must hold a pipe or the like of the parent's. Where clone3 is hidden (ENOSYS) it is a child as
+// any other: its pid says which it is.
 pid_t child_fork_first(void);
 
 // Our environment without what a service manager put there for us alone (NOTIFY_SOCKET and the

@@ -307,13 +307,6 @@ static bool fits_below(const struct options *o, const char *below)
            upper.st_dev == lower.st_dev;
 }
 
-// The lower directories with `below` behind them, for the caller to free; NULL without memory.
-static char *add_below(const struct options *o, const char *below)
-{
-    char *list = NULL;
-    return asprintf(&list, "%s:%s", o->lowerdir, below) < 0 ? NULL : list;
-}
-
 // ---- mounting ----------------------------------------------------------------------------------
 
 static void fd_path(char out[static FD_PATH_MAX], int fd)
@@ -484,13 +477,6 @@ static int apply(const struct mount_spec *spec, struct options *o, const char *t
                  struct error *err)
 {
     _cleanup_close_ int cwd = -1;
-    _cleanup_free_ char *lowers = NULL;
-    if (o->lowerdir && spec->below && fits_below(o, spec->below)) {
-        lowers = add_below(o, spec->below);
-        if (!lowers)
-            return error_errno(err, ENOMEM, "overlay");
-        o->lowerdir = lowers;
-    }
     if (o->lowerdir && overlay_data(o, &cwd, err) < 0)
         return -1;
     _cleanup_close_ int fd = target_open(target);
@@ -499,6 +485,21 @@ static int apply(const struct mount_spec *spec, struct options *o, const char *t
     bool bind = o->set & MS_BIND && !(o->set & MS_REMOUNT);
     int r = bind ? bind_apply(spec, o, -1, fd) : plain_apply(spec, o, cwd, fd, target);
     return r < 0 ? mount_error(spec, o, target, r, err) : 0;
+}
+
+// With one layer more. What the kernel refuses then, it may take without.
+static int apply_below(const struct mount_spec *spec, const char *lowers, const char *target)
+{
+    _cleanup_(cleanup_options) struct options o = {0};
+    char *list = NULL;
+    int r = -1;
+    buf_init(&o.data, MOUNT_DATA_MAX);
+    if (options_parse(spec, &o, NULL) == 0 && asprintf(&list, "%s:%s", lowers, spec->below) >= 0) {
+        o.lowerdir = list;
+        r = apply(spec, &o, target, NULL);
+        free(list);
+    }
+    return r;
 }
 
 // Assembles a mapped mount in the mount namespace of our own. Returns it, detached, or -1.
@@ -559,7 +560,12 @@ int mount_apply(const struct mount_spec *spec, const char *target, struct error 
     buf_init(&o.data, MOUNT_DATA_MAX);
     if (options_parse(spec, &o, err) < 0)
         return -1;
-    return o.maps.uid.length ? apply_mapped(spec, &o, target, err) : apply(spec, &o, target, err);
+    if (o.maps.uid.length)
+        return apply_mapped(spec, &o, target, err);
+    if (o.lowerdir && spec->below && fits_below(&o, spec->below) &&
+        apply_below(spec, o.lowerdir, target) == 0)
+        return 0;
+    return apply(spec, &o, target, err);
 }
 
 int mount_apply_at(const struct mount_spec *spec, int target, const char *name, struct error *err)

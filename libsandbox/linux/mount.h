@@ -16,7 +16,7 @@ struct mount_spec {
     size_t n_options;
     // A directory that is to be the lowest layer of an overlay, if that costs nobody anything: the
     // overlay is writable and on the same file system (inodes would look different otherwise), maps
-    // no ids, and takes one more. NULL: none.
+    // no ids, and takes one more; else it goes without. NULL: none.
     const char *below;
 };
 

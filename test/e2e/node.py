@@ -22,6 +22,7 @@ HANDLER = f"kuasar-{KIND}"
 SANDBOXER, TASK = f"{KIND}-sandboxer", f"{KIND}-task"
 IMAGE = "localhost/kuasar/busybox:test"
 STATE = pathlib.Path(f"/run/{HANDLER}")
+MOUNTPOINTS = pathlib.Path("/var/lib/kuasar/mountpoints")  # of all containers
 SOCKET = f"/run/{SANDBOXER}.sock"
 TASK_SOCKET = str(STATE / "task.sock")
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
@@ -111,6 +112,16 @@ class Container:
 
     def cgroup(self):
         return self.pod.cgroup() / self.id
+
+    def rootfs(self):
+        """Of its mount, an overlay: the options."""
+        found = [line.split() for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if f"/{self.id}/rootfs " in line]
+        assert len(found) == 1 and found[0][2] == "overlay"
+        return found[0][3]
+
+    def upper(self):
+        """Of its rootfs: what is its own."""
+        return pathlib.Path(re.search(r"upperdir=([^,]+)", self.rootfs())[1])
 
     def logs(self):
         return crictl("logs", self.id).stdout

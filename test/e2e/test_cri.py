@@ -7,7 +7,7 @@ import re
 import pytest
 
 import node as kuasar
-from node import STATE, V2, Failed, crictl, crictl_json, exit_code, until
+from node import MOUNTPOINTS, STATE, V2, Failed, crictl, crictl_json, exit_code, until
 
 LOOP = ["sh", "-c", "while :; do sleep 1; done"]
 
@@ -173,32 +173,14 @@ def test_etc_files(node):
     assert read_only.exec("sh", "-c", "echo x >> /etc/hosts", check=False).returncode != 0
 
 
-def rootfs_of(container):
-    """The line of the mount table, split."""
-    found = [line.split() for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if f"/{container.id}/rootfs " in line]
-    assert len(found) == 1
-    return found[0]
-
-
-def upper_of(container):
-    return pathlib.Path(re.search(r"upperdir=([^,]+)", rootfs_of(container)[3])[1])
-
-
-def same_file_system(a, b):
-    return os.stat(a).st_dev == os.stat(b).st_dev
-
-
-MOUNTPOINTS = pathlib.Path("/var/lib/kuasar/mountpoints")
-
-
 def test_mount_points_are_not_made_in_each_container(pod):
     container = pod.run(*LOOP)
-    upper = upper_of(container)
-    if same_file_system(upper, MOUNTPOINTS):
-        assert [path for path in upper.rglob("*")] == []
-        assert f":{MOUNTPOINTS}," in rootfs_of(container)[3]
+    upper = container.upper()
+    if upper.stat().st_dev == MOUNTPOINTS.stat().st_dev:
+        assert list(upper.rglob("*")) == []
+        assert f":{MOUNTPOINTS}," in container.rootfs()
     else:
-        assert str(MOUNTPOINTS) not in rootfs_of(container)[3]
+        assert str(MOUNTPOINTS) not in container.rootfs()
     # What is in the image stays, and all files are of one file system.
     assert container.exec("cat", "/www/index.html").stdout == "kuasar test page\n"
     devices = container.exec("stat", "-c", "%d", "/", "/etc", "/www/index.html", "/bin/busybox").stdout.split()
@@ -213,7 +195,7 @@ def test_containers_start_without_the_layer_of_mount_points(node, pod):
     MOUNTPOINTS.rename(away)
     try:
         container = pod.run(*LOOP)
-        assert (upper_of(container) / "etc/hosts").exists()
+        assert (container.upper() / "etc/hosts").exists()
     finally:
         away.rename(MOUNTPOINTS)
     assert container.exec("cat", "/etc/hosts").stdout == pathlib.Path("/etc/hosts").read_text()

@@ -302,6 +302,16 @@ def test_out_of_memory_is_told(pod):
     assert container.status()["reason"] == "OOMKilled"
 
 
+def test_mount_points_are_not_made_in_each_container(pod):
+    container = run(pod, TOOL, "wait", "600")
+    made = {str(path.relative_to(container.upper())) for path in container.upper().rglob("*")}
+    if container.upper().stat().st_dev == kuasar.MOUNTPOINTS.stat().st_dev:
+        assert not made & {"etc", "dev"}
+    else:
+        assert "etc/hosts" in made
+    assert container.exec(TOOL, "read", "/etc/hosts").stdout == pathlib.Path("/etc/hosts").read_text()
+
+
 def test_stats(pod):
     container = run(pod, TOOL, "hold", "64", "600")
     until(lambda: "waiting" in container.logs(), "it holds")

@@ -81,14 +81,14 @@ static int become_first(struct error *err)
         if (sigaction(signals[i], &end, NULL) < 0)
             return error_errno(err, errno, "signal %d", signals[i]);
     }
-    // Nor is it any more what the server has started, and may end with it.
-    (void)prctl(PR_SET_PDEATHSIG, 0);
     return sigaction(SIGCHLD, &reap, NULL) < 0 ? error_errno(err, errno, "SIGCHLD") : 0;
 }
 
 int enter_pids(const struct plan *p, struct error *err)
 {
     bool own = !p->pid_ns && (p->new_ns & CLONE_NEWPID);
+    // A container does not end with the server that has started it. (Behind a fork this is so.)
+    (void)prctl(PR_SET_PDEATHSIG, 0);
     if (!p->pid_ns && !own)
         return 0;
     if (own && getpid() == 1) // it was started so

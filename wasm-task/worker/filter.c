@@ -14,9 +14,11 @@
 static bool first_is_loaded;
 
 // Into all threads.
-static int load(struct sock_filter *program, size_t n)
+static int load(const struct sock_filter *program, size_t n)
 {
-    const struct sock_fprog all = {.len = (unsigned short)n, .filter = program};
+    // The kernel reads it.
+    const struct sock_fprog all = {.len = (unsigned short)n,
+                                   .filter = (struct sock_filter *)program};
     long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &all);
     return r < 0 ? -errno : r > 0 ? -EBUSY : 0; // more: a thread that cannot have it
 }

@@ -280,6 +280,8 @@ static ssize_t compile(uint32_t otherwise, int (*fill)(scmp_filter_ctx ctx),
     if (r == 0)
         r = seccomp_export_bpf(ctx, fileno(file));
     ssize_t n = r < 0 ? r : pread(fileno(file), program, PROGRAM_MAX * sizeof(*program), 0);
+    if (r == 0 && n < 0)
+        n = -errno;
     if (ctx)
         seccomp_release(ctx);
     if (file)
@@ -289,13 +291,15 @@ static ssize_t compile(uint32_t otherwise, int (*fill)(scmp_filter_ctx ctx),
 
 // ---- printing -----------------------------------------------------------------------------------
 
-// Where the own pid is: one instruction, or none at all. Its number, or -1.
-static ssize_t find_own_pid(const struct sock_filter *program, size_t n)
+// How many instructions have the own pid; the number of the last one.
+static size_t find_own_pid(const struct sock_filter *program, size_t n, size_t *ret)
 {
-    ssize_t found = -1;
+    size_t found = 0;
     for (size_t i = 0; i < n; i++) {
-        if (program[i].k == OWN_PID)
-            found = found < 0 ? (ssize_t)i : -2;
+        if (program[i].k == OWN_PID) {
+            *ret = i;
+            found++;
+        }
     }
     return found;
 }
@@ -305,19 +309,19 @@ static int print(const char *name, uint32_t otherwise, int (*fill)(scmp_filter_c
 {
     static struct sock_filter program[PROGRAM_MAX];
     ssize_t n = compile(otherwise, fill, program);
-    ssize_t own = n < 0 ? -1 : find_own_pid(program, (size_t)n);
-    if (n <= 0 || n == PROGRAM_MAX || (own >= 0) != has_own_pid) {
+    size_t own = 0;
+    if (n <= 0 || n == PROGRAM_MAX || find_own_pid(program, (size_t)n, &own) != has_own_pid) {
         fprintf(stderr, "filter-compile: %s: %s\n", name,
                 n < 0 ? strerror((int)-n) : "not the program that was expected");
         return -1;
     }
-    printf("static struct sock_filter %s[] = {\n", name);
+    printf("static %sstruct sock_filter %s[] = {\n", has_own_pid ? "" : "const ", name);
     for (ssize_t i = 0; i < n; i++)
         printf("    {0x%x, %u, %u, 0x%x},\n", program[i].code, program[i].jt, program[i].jf,
                program[i].k);
     puts("};");
     if (has_own_pid)
-        printf("// What the own pid goes into.\nstatic uint32_t *const %s_own_pid = &%s[%zd].k;\n",
+        printf("// What the own pid goes into.\nstatic uint32_t *const %s_own_pid = &%s[%zu].k;\n",
                name, name, own);
     return 0;
 }

@@ -232,27 +232,58 @@ Test(mount, a_layer_below_that_would_change_something_is_left_out, .init = make_
     check_without("/mnt/none", writable, ARRAY_SIZE(writable));
     check_without("/mnt/below/etc/hosts", writable, ARRAY_SIZE(writable));
     check_without("/mnt/below", readonly, ARRAY_SIZE(readonly));
-    // More than a page would have to be shortened.
-    char lower[8192] = "lowerdir=", name[256] = "/mnt/";
-    memset(name + 5, 'l', 200);
-    support_mkdir(name);
-    for (int i = 0; i < 30; i++) {
-        snprintf(name + 205, sizeof(name) - 205, "/%d", i);
-        support_mkdir(name);
-        strcat(strcat(lower, i ? ":" : ""), name);
-    }
-    strcat(name, "/etc");
-    support_mkdir(name);
-    strcat(name, "/hosts");
-    support_write(name, "");
-    cr_assert_gt(strlen(lower), (size_t)sysconf(_SC_PAGESIZE));
-    const char *const long_ones[] = {WRITABLE, lower};
-    check_without("/mnt/below", long_ones, ARRAY_SIZE(long_ones));
     // Of another file system.
     apply(&(struct mount_spec){.type = "tmpfs", .source = "tmp"}, "/mnt/below");
     support_mkdir("/mnt/below/etc");
     support_write("/mnt/below/etc/hostname", "");
     check_without("/mnt/below", writable, ARRAY_SIZE(writable));
+}
+
+// The same as /mnt/low, in many layers. The list is the caller's.
+static char *many_lowers(const char *dir, int n)
+{
+    char *list = NULL, name[300];
+    size_t size = 0;
+    FILE *f = open_memstream(&list, &size);
+    cr_assert(f);
+    fputs("lowerdir=", f);
+    for (int i = 0; i < n; i++) {
+        snprintf(name, sizeof(name), "%s/%d", dir, i);
+        support_mkdir(name);
+        fprintf(f, "%s%s", i ? ":" : "", name);
+    }
+    cr_assert_eq(fclose(f), 0);
+    strcat(name, "/etc");
+    support_mkdir(name);
+    strcat(name, "/hosts");
+    support_write(name, "");
+    return list;
+}
+
+Test(mount, a_layer_below_that_would_be_too_much_is_left_out, .init = make_layers)
+{
+    char dir[256] = "/mnt/";
+    memset(dir + 5, 'l', 200);
+    support_mkdir(dir);
+    char *more_than_a_page = many_lowers(dir, (int)sysconf(_SC_PAGESIZE) / 200);
+    const char *const long_ones[] = {WRITABLE, more_than_a_page};
+    check_without("/mnt/below", long_ones, ARRAY_SIZE(long_ones));
+    free(more_than_a_page);
+    // As many as the kernel takes.
+    cr_assert(mkdir("/mnt/m", 0755) == 0 && chdir("/mnt") == 0);
+    char *most = many_lowers("m", 500);
+    const char *const many[] = {WRITABLE, most};
+    if (strlen(most) < (size_t)sysconf(_SC_PAGESIZE))
+        check_without("/mnt/below", many, ARRAY_SIZE(many));
+    free(most);
+}
+
+Test(mount, a_layer_below_that_the_kernel_refuses_is_left_out, .init = make_layers)
+{
+    static const char *const options[] = {WRITABLE, "lowerdir=/mnt/low"};
+    cr_assert_eq(mount("/mnt/below", "/mnt/below", NULL, MS_BIND, NULL), 0);
+    cr_assert_eq(mount(NULL, "/mnt/below", NULL, MS_UNBINDABLE, NULL), 0);
+    check_without("/mnt/below", options, ARRAY_SIZE(options));
 }
 
 // ---- id-mapped mounts --------------------------------------------------------------------------

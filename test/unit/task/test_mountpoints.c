@@ -73,6 +73,13 @@ Test(mountpoints, what_is_something_else_is_refused)
               symlink("/etc/hosts", in_root("a/etc/hosts")) == 0);
     cr_expect_eq(mountpoints_make(dir, &err), -1);
     cr_expect(strstr(err.text, dir), "%s", err.text);
+    cr_assert(unlink(in_root("a/etc/hosts")) == 0 && symlink("x", in_root("a/etc/x")) == 0);
+    cr_expect_eq(mountpoints_make(dir, &err), -1);
+    cr_expect(strstr(err.text, "not ours"), "%s", err.text);
+    cr_assert_eq(unlink(in_root("a/etc/x")), 0);
+    cr_expect_eq(mountpoints_make(dir, &err), 0, "%s", err.text);
+    cr_assert_eq(truncate(in_root("a/etc/hosts"), 1), 0);
+    cr_expect_eq(mountpoints_make(dir, &err), -1);
     cr_assert_eq(mkdir(in_root("other"), 0755), 0);
     cr_assert_eq(symlink("other", in_root("link")), 0);
     strcpy(dir, in_root("link"));

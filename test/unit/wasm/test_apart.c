@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "worker/apart.h"
 #include "worker/worker.h"
 
@@ -275,6 +276,7 @@ Test(apart, what_cannot_begin_tells_why)
     pid_t pid = fork();
     if (pid == 0)
         _exit(compile_without_the_program(root, file));
-    cr_assert(pid > 0 && waitpid(pid, &status, 0) == pid && rmdir(root) == 0);
+    cr_assert(pid > 0 && waitpid(pid, &status, 0) == pid &&
+              file_remove_tree_at(AT_FDCWD, root) == 0);
     cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", status);
 }

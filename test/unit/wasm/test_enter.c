@@ -63,3 +63,25 @@ Test(enter, it_is_hidden_before_it_is_without_rights)
     cr_expect(bare);
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", status);
 }
+
+// 0, or what differs. Without a pid namespace there is no fork, by which it would be so.
+static int stay_in_the_hosts_pids(void)
+{
+    static const struct plan plan = {0};
+    struct error err = {0};
+    int number = -1;
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || enter_pids(&plan, &err) < 0 ||
+        prctl(PR_GET_PDEATHSIG, &number) < 0)
+        return 1;
+    return number == 0 ? 0 : 2;
+}
+
+Test(enter, a_container_does_not_end_with_the_server)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(stay_in_the_hosts_pids());
+    cr_assert(pid > 0 && waitpid(pid, &status, 0) == pid);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", status);
+}
