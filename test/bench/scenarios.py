@@ -87,25 +87,29 @@ def cycle(bench, handler, into):
     bench.clear([pod])
 
 
+def turns(rounds, handlers):
+    """Each of them once a round, one way and the other way in turn: who comes behind whom must not matter."""
+    for i in range(rounds):
+        yield from list(handlers)[::-1 if i % 2 else 1]
+
+
 def cycles(bench, n, handlers=HANDLERS):
     into = results()
     for handler in handlers:
         cycle(bench, handler, results())  # warm
-    for _ in range(n):
-        for handler in handlers:
-            cycle(bench, handler, into)
+    for handler in turns(n, handlers):
+        cycle(bench, handler, into)
     return into
 
 
 def parallel(bench, rounds, pods=30, workers=8):
     """Pods started per second by several workers."""
     into = results()
-    for _ in range(rounds):
-        for handler in HANDLERS:
-            begin = time.perf_counter()
-            started = bench.fill(handler, pods, workers)
-            into["pods started per second, 8 workers"][handler].append(pods / (time.perf_counter() - begin))
-            bench.clear(started)
+    for handler in turns(rounds, HANDLERS):
+        begin = time.perf_counter()
+        started = bench.fill(handler, pods, workers)
+        into["pods started per second, 8 workers"][handler].append(pods / (time.perf_counter() - begin))
+        bench.clear(started)
     return into
 
 
@@ -154,18 +158,17 @@ def container_pid(pod):
 def stdout(bench, rounds):
     """1 GiB through a container's standard output into its log."""
     into = results()
-    for _ in range(rounds):
-        for handler in HANDLERS:
-            pod = bench.pod(handler).run().create("dd", "if=/dev/zero", "bs=64k", f"count={GIB >> 16}")
-            begin = time.perf_counter()
-            pod.start()
-            while pod.status().status.state != EXITED:
-                time.sleep(0.01)
-            into["1 GiB through stdout, MiB/s"][handler].append(1024 / (time.perf_counter() - begin))
-            if pod.log.stat().st_size < GIB:
-                raise RuntimeError(f"{handler}: the log has {pod.log.stat().st_size} bytes")
-            pod.log.unlink()
-            bench.clear([pod])
+    for handler in turns(rounds, HANDLERS):
+        pod = bench.pod(handler).run().create("dd", "if=/dev/zero", "bs=64k", f"count={GIB >> 16}")
+        begin = time.perf_counter()
+        pod.start()
+        while pod.status().status.state != EXITED:
+            time.sleep(0.01)
+        into["1 GiB through stdout, MiB/s"][handler].append(1024 / (time.perf_counter() - begin))
+        if pod.log.stat().st_size < GIB:
+            raise RuntimeError(f"{handler}: the log has {pod.log.stat().st_size} bytes")
+        pod.log.unlink()
+        bench.clear([pod])
     return into
 
 

@@ -15,7 +15,7 @@ import time
 import machine
 import scenarios
 from cri import EXITED, RUNNING, Kind
-from scenarios import container_pid, grow, held, ms_since, results, used, wait_for
+from scenarios import container_pid, grow, held, ms_since, results, turns, used, wait_for
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2e"))
 
@@ -144,13 +144,12 @@ def say(pod, *command):
 def outputs(bench, n):
     """From nothing until the module runs, which its first output shows: who starts a command line need not wait for its engine."""
     into = results()
-    for _ in range(n):
-        for handler in HANDLERS:
-            begin = time.perf_counter()
-            pod = bench.pod(handler).run()
-            say(pod)
-            into["pod, container and first output"][handler].append(ms_since(begin))
-            bench.clear([pod])
+    for handler in turns(n, HANDLERS):
+        begin = time.perf_counter()
+        pod = bench.pod(handler).run()
+        say(pod)
+        into["pod, container and first output"][handler].append(ms_since(begin))
+        bench.clear([pod])
     return into
 
 
@@ -158,33 +157,31 @@ def tasks(bench, rounds, containers=40, workers=8):
     """Containers of one running pod started per second. They have been created before, which is containerd's own work: what is
     measured is CRI's StartContainer, a task created and started."""
     into = results()
-    for _ in range(rounds):
-        for handler in HANDLERS:
-            pod = bench.pod(handler).run()
-            created = [pod.create().container for _ in range(containers)]
-            begin = time.perf_counter()
-            with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-                list(pool.map(pod.start, created))
-            into["containers of a pod started per second, 8 workers"][handler].append(containers / (time.perf_counter() - begin))
-            bench.clear([pod])
+    for handler in turns(rounds, HANDLERS):
+        pod = bench.pod(handler).run()
+        created = [pod.create().container for _ in range(containers)]
+        begin = time.perf_counter()
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            list(pool.map(pod.start, created))
+        into["containers of a pod started per second, 8 workers"][handler].append(containers / (time.perf_counter() - begin))
+        bench.clear([pod])
     return into
 
 
 def first_starts(bench, n):
     """Until a large module runs: when it must be compiled, and when it has been."""
     into = results()
-    for _ in range(n):
-        for handler in HANDLERS:
-            pod = bench.pod(handler).run()
-            before = cached()
-            if handler in FIRST:
-                into["1 MiB module, first start"][handler].append(say(pod, *command(handler, "large", *IDLE, how=FIRST)))
-            if handler in OURS:
-                wait_for(lambda before=before: cached() - before)
-            into["1 MiB module, compiled before"][handler].append(say(pod, *command(handler, "large", *IDLE)))
-            for code in cached() - before:
-                shutil.rmtree(code.parent)
-            bench.clear([pod])
+    for handler in turns(n, HANDLERS):
+        pod = bench.pod(handler).run()
+        before = cached()
+        if handler in FIRST:
+            into["1 MiB module, first start"][handler].append(say(pod, *command(handler, "large", *IDLE, how=FIRST)))
+        if handler in OURS:
+            wait_for(lambda before=before: cached() - before)
+        into["1 MiB module, compiled before"][handler].append(say(pod, *command(handler, "large", *IDLE)))
+        for code in cached() - before:
+            shutil.rmtree(code.parent)
+        bench.clear([pod])
     return into
 
 
@@ -204,14 +201,13 @@ def memory(bench, most, step):
 def compute(bench, rounds, work):
     """Speed of a module that computes, by its own clock; all must come to the same result."""
     into, sums = results(), set()
-    for _ in range(rounds):
-        for handler in HANDLERS:
-            pod = bench.running(handler, *command(handler, "compute", str(work)))
-            wait_for(lambda pod=pod: pod.status().status.state == EXITED, step=0.05)
-            nanoseconds, checksum = pod.log.read_text().split()[-2:]
-            into["computing, rounds per second"][handler].append(work / int(nanoseconds) * 1e9)
-            sums.add(checksum)
-            bench.clear([pod])
+    for handler in turns(rounds, HANDLERS):
+        pod = bench.running(handler, *command(handler, "compute", str(work)))
+        wait_for(lambda pod=pod: pod.status().status.state == EXITED, step=0.05)
+        nanoseconds, checksum = pod.log.read_text().split()[-2:]
+        into["computing, rounds per second"][handler].append(work / int(nanoseconds) * 1e9)
+        sums.add(checksum)
+        bench.clear([pod])
     if len(sums) != 1:
         raise RuntimeError(f"the engines come to different results: {sums}")
     return into
