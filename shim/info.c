@@ -135,6 +135,8 @@ static const struct config_key our_keys[] = {
     TOML_TEXT("runtime", binary_name),
     TOML_TEXT("runtime_root", other),
     TOML_TEXT("engine", other),
+    TOML_TEXT("debug_rootfs", other),
+    TOML_FLAG("wasmedge_plugins"),
     TOML_TEXT("containerd_events", other),
     TOML_TEXT("sandboxer_metrics_address", other),
     TOML_TEXT("task_metrics_address", other),

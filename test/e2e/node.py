@@ -11,6 +11,7 @@ import pathlib
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -566,6 +567,17 @@ def census():
     return last
 
 
+def fifos():
+    found = []
+    for base in ("/run/containerd", STATE):
+        for root, _, names in os.walk(base):
+            for path in (os.path.join(root, name) for name in names):
+                with contextlib.suppress(OSError):
+                    if stat.S_ISFIFO(os.lstat(path).st_mode):
+                        found.append(path)
+    return sorted(found)
+
+
 def snapshot():
     names = sorted(re.sub(r"\s.*", "", line) for line in processes().values())
     return {
@@ -574,6 +586,7 @@ def snapshot():
         "cgroups": sorted(cgroups()),
         "netns": netns_files(),
         "state": state_files(),
+        "fifos": fifos(),
         "bundles": sorted(str(p) for p in pathlib.Path("/run/containerd/io.containerd.runtime.v2.task").glob("*/*")),
     }
 

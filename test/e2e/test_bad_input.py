@@ -24,6 +24,7 @@ from programs import WAIT, answers
 from wire import (EXHAUSTED, EXISTS, INVALID, NOT_FOUND, PRECONDITION, UNIMPLEMENTED, any_of, controller, message,
                   refused, task)
 
+TTRPC_SOCKETS = [TASK_SOCKET, str(STATE / "sandboxer-inspect.sock")]
 RSS_SLACK = 16 * 1024  # KiB
 FLOOD_SECONDS = 2
 BAD_IDS = ["", "a/b", "../x", "..", "a\0b", "a" * 77, "a..b", "-a", "a\n", "a b", "\u00e4"]
@@ -151,11 +152,11 @@ def test_grpc_cut_off_anywhere(node):
 
 
 @pytest.mark.same_for_all
-@pytest.mark.parametrize("path", [SOCKET, TASK_SOCKET])
+@pytest.mark.parametrize("path", [SOCKET, *TTRPC_SOCKETS], ids=["controller", "tasks", "inspect"])
 def test_slow_drip(node, path):
     """Two hundred peers that send a byte now and then."""
-    whole = {SOCKET: wire.PREFACE + wire.frame(wire.SETTINGS) + wire.frame(wire.HEADERS, wire.END_HEADERS, 1, wire.request_headers()),
-             TASK_SOCKET: GARBAGE["ttrpc"]}[path]
+    grpc = wire.PREFACE + wire.frame(wire.SETTINGS) + wire.frame(wire.HEADERS, wire.END_HEADERS, 1, wire.request_headers())
+    whole = grpc if path == SOCKET else GARBAGE["ttrpc"]
     with served_all_the_while(), contextlib.ExitStack() as stack:
         peers = [stack.enter_context(wire.Raw(path)) for _ in range(200)]
         for byte in whole[:30]:
@@ -447,18 +448,20 @@ def test_sandbox_update_of_unknown_fields(node):
 
 
 @pytest.mark.parametrize("what", ["random", "zeros", "ones", "http1", "tls", "http2"])
-def test_ttrpc_garbage(node, what):
+@pytest.mark.parametrize("path", TTRPC_SOCKETS, ids=["tasks", "inspect"])
+def test_ttrpc_garbage(node, path, what):
     data = wire.PREFACE + wire.frame(wire.SETTINGS) + os.urandom(4096) if what == "http2" else GARBAGE[what]
-    with served_all_the_while(), wire.Raw(TASK_SOCKET) as raw:
+    with served_all_the_while(), wire.Raw(path) as raw:
         raw.send(data)
         raw.read(0.3)
 
 
 @pytest.mark.same_for_all
-def test_ttrpc_cut_off_anywhere(node):
+@pytest.mark.parametrize("path", TTRPC_SOCKETS, ids=["tasks", "inspect"])
+def test_ttrpc_cut_off_anywhere(node, path):
     with served_all_the_while():
         for n in range(len(GARBAGE["ttrpc"]) + 1):
-            with wire.Raw(TASK_SOCKET) as raw:
+            with wire.Raw(path) as raw:
                 raw.send(GARBAGE["ttrpc"][:n])
 
 
@@ -943,9 +946,11 @@ def test_absent_configuration(program, tmp_path):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_all_keys_are_known_to_both(program, tmp_path):
     """Both daemons read one file. (It ends at the state directory that is a file.)"""
-    config = tmp_path / f"{KIND}.toml"
+    config, tools = tmp_path / f"{KIND}.toml", tmp_path / "tools"
+    tools.mkdir(mode=0o755)
     config.write_text('runtime = "crun"\nengine = "wasmedge"\nruntime_root = "/run/x"\ncontainerd_events = "/run/y"\ndefault_unprivileged_ports = false\n'
-                      'default_unprivileged_icmp = true\nsandboxer_metrics_address = "127.0.0.1:9464"\ntask_metrics_address = "[::1]:9464"\n')
+                      'default_unprivileged_icmp = true\nsandboxer_metrics_address = "127.0.0.1:9464"\ntask_metrics_address = "[::1]:9464"\n'
+                      f'debug_rootfs = "{tools}"\nwasmedge_plugins = true\n')
     (tmp_path / "file").write_text("")
     result = run(program, "--dir", tmp_path / "file", "--listen", tmp_path / "sock", "--config", config, check=False, timeout=10)
     assert result.returncode == 1 and str(tmp_path / "file") in result.stderr and config.name not in result.stderr, result.stderr

@@ -131,15 +131,20 @@ Test(info, encodes_a_runtime_info)
 
 // ---- the configuration --------------------------------------------------------------------------
 
-// Every key of the example is known.
-Test(info, configured_engine)
+static void check_engine(const char *path, const char *want)
 {
     char *engine = NULL;
     struct error err = {0};
-    cr_expect_eq(info_configured_engine(TEST_DATA "/../examples/kuasar/runc.toml", &engine, &err),
-                 0, "%s", err.text);
-    cr_expect(engine && strcmp(engine, "runc") == 0);
+    cr_expect_eq(info_configured_engine(path, &engine, &err), 0, "%s", err.text);
+    cr_expect(engine && strcmp(engine, want) == 0, "%s: %s", path, engine);
     free(engine);
+}
+
+// The examples have every key of the daemons.
+Test(info, configured_engine)
+{
+    check_engine(TEST_DATA "/../examples/kuasar/runc.toml", "runc");
+    check_engine(TEST_DATA "/../examples/kuasar/wasm.toml", "runc");
 }
 
 Test(info, configuration_that_is_not_there)

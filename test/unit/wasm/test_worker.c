@@ -3,6 +3,8 @@
 
 #include <dirent.h>
 #include <limits.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
@@ -445,6 +447,34 @@ Test(worker, mounts_are_as_they_were_asked_for)
     cr_expect_str_eq(rig.text, "rw\nrw\nrw\nr\nrw\nrw\n");
     mounts("\"rbind\",\"idmap\"");
     refused(STATUS_INVALID_ARGUMENT, "idmap");
+}
+
+static void run_below(const char *options, const char *want)
+{
+    char text[1024];
+    snprintf(text, sizeof(text),
+             NO_PIDS "},\"mounts\":[{\"destination\":\"/v\",\"source\":\"%s/volume\","
+                     "\"options\":[%s]}],\"annotations\":{",
+             rig.dir, options);
+    rig_spec(&rig, "\"/look.wasm\",\"/v\",\"/v/below\"", "", text, "");
+    cr_expect_eq(rig_run(&rig), 0, "%s", rig.ready.err.text);
+    cr_expect_str_eq(rig.text, want, "%s: %s", options, rig.text);
+}
+
+Test(worker, recursive_words_hold_for_mounts_below)
+{
+    char below[256];
+    rig_build(&rig, "look");
+    rig_mkdir(&rig, "volume", 0777);
+    rig_mkdir(&rig, "volume/below", 0777);
+    rig_path(&rig, "volume/below", below);
+    cr_assert(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+              mount("test", below, "tmpfs", 0, "mode=0777") == 0);
+    run_below("\"rbind\",\"rw\"", "rw\nrw\n");
+    run_below("\"rbind\",\"rro\"", "r\nr\n");
+    // Stricter than runc, for which this is of the uppermost alone.
+    run_below("\"rbind\",\"ro\"", "r\nr\n");
+    cr_assert_eq(umount(below), 0);
 }
 
 // What a mount goes on is made, through links that stay inside.
