@@ -176,7 +176,8 @@ def test_etc_files(node):
 def test_mount_points_are_not_made_in_each_container(pod):
     container = pod.run(*LOOP)
     upper = container.upper()
-    if upper.stat().st_dev == MOUNTPOINTS.stat().st_dev:
+    shared = upper.stat().st_dev == MOUNTPOINTS.stat().st_dev  # not on the second kernel
+    if shared:
         assert list(upper.rglob("*")) == []
         assert f":{MOUNTPOINTS}," in container.rootfs()
     else:
@@ -186,7 +187,7 @@ def test_mount_points_are_not_made_in_each_container(pod):
     devices = container.exec("stat", "-c", "%d", "/", "/etc", "/www/index.html", "/bin/busybox").stdout.split()
     assert len(set(devices)) == 1
     container.exec("sh", "-c", "echo 10.0.0.1 x >> /etc/hosts; echo mine > /etc/new")
-    assert (upper / "etc/new").read_text() == "mine\n" and not (upper / "etc/hosts").exists()
+    assert (upper / "etc/new").read_text() == "mine\n" and (upper / "etc/hosts").exists() != shared
     assert (MOUNTPOINTS / "etc/hosts").read_text() == ""
 
 
@@ -253,6 +254,37 @@ def test_sysctls(node):
     assert container.exec("cat", "/proc/sys/kernel/shm_rmid_forced").stdout == "1\n"
     assert container.exec("cat", "/proc/sys/net/ipv4/ip_local_port_range").stdout.split() == ["1024", "65000"]
     assert container.exec("cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start").stdout == "0\n"
+
+
+def test_default_sysctls_are_the_configurations(node):
+    """What containerd's own pods may by default, unless the node says otherwise; what a pod asks for comes first."""
+    def has(pod):
+        container = pod.run(*LOOP)
+        return [container.exec("cat", f"/proc/sys/net/ipv4/{name}").stdout.split() for name in ("ip_unprivileged_port_start", "ping_group_range")]
+    assert has(node.pod()) == [["0"], ["0", "2147483647"]]
+    node.restart_daemons("--config", node.write("plain.toml", "default_unprivileged_ports = false\ndefault_unprivileged_icmp = false\n"))
+    try:
+        assert has(node.pod()) == [["1024"], ["1", "0"]]
+        assert has(node.pod(linux={"sysctls": {"net.ipv4.ip_unprivileged_port_start": "700"}}))[0] == ["700"]
+    finally:
+        node.restart_daemons()
+
+
+def test_oom_score_is_the_containers(pod):
+    """Where the node may lower it (CAP_SYS_RESOURCE) as low as was asked for."""
+    may = pathlib.Path("/proc/self/oom_score_adj")
+    before = may.read_text()
+    try:
+        may.write_text("-998")
+        low = -998
+    except OSError:
+        low = 0
+    finally:
+        may.write_text(before)
+    for asked in (low, 500):
+        container = pod.run(*LOOP, linux={"resources": {"oom_score_adj": asked}})
+        assert pathlib.Path(f"/proc/{container.pid()}/oom_score_adj").read_text() == f"{asked}\n"
+        assert container.exec("cat", "/proc/self/oom_score_adj").stdout == f"{asked}\n"
 
 
 def test_sysctl_of_the_host_is_refused(node):
