@@ -4,12 +4,12 @@
 // method's response.
 //
 // The task server has no containers (the recorded bundles are not here), so its answers are mostly
-// NOT_FOUND. The Controller has its whole life: what was recorded as Create is planned by the real
-// plan and made by a stand-in, so that Start, Status, Stop, Wait and Shutdown find what they name.
+// NOT_FOUND; test_replay_tasks.c has some. The Controller has its whole life: what was recorded as
+// Create is planned by the real plan and made by a stand-in, so that Start, Status, Stop, Wait and
+// Shutdown find what they name.
 #include "../unit/sandbox/rig.h"
+#include "recording.h"
 
-#include <glob.h>
-#include <json-c/json.h>
 #include <sys/socket.h>
 
 #include "rpc/ttrpc.h"
@@ -20,121 +20,6 @@
 #include "task/server.h"
 
 TestSuite(replay_servers, .timeout = 100);
-
-// ---- reading the recordings ---------------------------------------------------------------------
-
-#define LINES_MAX 8192
-
-struct bytes {
-    uint8_t *data;
-    size_t len;
-};
-
-// One recorded request.
-struct request {
-    const char *service, *method; // into `name`
-    char name[128];
-    struct bytes raw;
-    uint8_t flags;
-    const char *file;
-    int line;
-};
-
-static int base64_digit(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c ? strchr(digits, c) : NULL;
-    return at ? (int)(at - digits) : -1;
-}
-
-static struct bytes base64_decode(const char *text)
-{
-    struct bytes out = {.data = malloc(strlen(text) + 1)};
-    unsigned bits = 0, n = 0;
-    cr_assert_not_null(out.data);
-    for (int digit; (digit = base64_digit(*text)) >= 0; text++) {
-        bits = bits << 6 | (unsigned)digit;
-        n += 6;
-        if (n >= 8) {
-            n -= 8;
-            out.data[out.len++] = (uint8_t)(bits >> n);
-        }
-    }
-    return out;
-}
-
-static const char *get_string(json_object *o, const char *key)
-{
-    json_object *v = json_object_object_get(o, key);
-    return v ? json_object_get_string(v) : "";
-}
-
-typedef void (*replay_fn)(const struct request *q, void *arg);
-
-static void request_parse(struct request *q, json_object *line, const char *raw)
-{
-    snprintf(q->name, sizeof q->name, "%s", get_string(line, "method"));
-    char *slash = strrchr(q->name, '/');
-    cr_assert(slash && slash > q->name, "%s:%d: method", q->file, q->line);
-    *slash = '\0';
-    q->service = q->name + 1;
-    q->method = slash + 1;
-    q->flags = (uint8_t)json_object_get_int(json_object_object_get(line, "flags"));
-    q->raw = base64_decode(raw);
-}
-
-// Calls fn for every request of a protocol in a file. Bytes that were recorded once are found again
-// by the number of their line.
-static unsigned replay_file(const char *path, const char *proto, replay_fn fn, void *arg)
-{
-    static char *raws[LINES_MAX];
-    _cleanup_fclose_ FILE *f = fopen(path, "re");
-    _cleanup_free_ char *text = NULL;
-    size_t cap = 0;
-    unsigned n = 0;
-    cr_assert(f);
-    for (int line = 1; getline(&text, &cap, f) > 0; line++) {
-        json_object *o = json_tokener_parse(text), *v;
-        cr_assert(o, "%s:%d is not JSON", path, line);
-        int64_t number = json_object_get_int64(json_object_object_get(o, "n"));
-        cr_assert(number > 0 && number < LINES_MAX);
-        if (json_object_object_get_ex(o, "raw", &v))
-            raws[number] = strdup(json_object_get_string(v));
-        const char *raw = json_object_object_get_ex(o, "same_as", &v)
-                              ? raws[json_object_get_int64(v)]
-                              : raws[number];
-        if (strcmp(get_string(o, "proto"), proto) == 0 &&
-            strcmp(get_string(o, "kind"), "request") == 0) {
-            struct request q = {.file = path, .line = line};
-            cr_assert(raw, "%s:%d: no bytes", path, line);
-            request_parse(&q, o, raw);
-            fn(&q, arg);
-            free(q.raw.data);
-            n++;
-        }
-        json_object_put(o);
-    }
-    for (size_t i = 0; i < LINES_MAX; i++) {
-        free(raws[i]);
-        raws[i] = NULL;
-    }
-    return n;
-}
-
-static unsigned replay_all(const char *proto, replay_fn fn, void *arg, void (*file_over)(void *arg))
-{
-    glob_t found;
-    unsigned n = 0;
-    cr_assert_eq(glob(TEST_DATA "/protocol/traces/*/*.jsonl", 0, NULL, &found), 0);
-    for (size_t i = 0; i < found.gl_pathc; i++) {
-        if (strstr(found.gl_pathv[i], "http2-frames"))
-            continue;
-        n += replay_file(found.gl_pathv[i], proto, fn, arg);
-        file_over(arg);
-    }
-    globfree(&found);
-    return n;
-}
 
 static const struct api_method *find_method(const struct api_method *m, const char *name)
 {
