@@ -548,11 +548,25 @@ def open_fds(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def rss_kib(pid):
+def rss_kib(pid, which="VmRSS"):
     for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
+        if line.startswith(which):
             return int(line.split()[1])
     return 0
+
+
+def peak_rss_kib(pid):
+    """The most since reset_peak_rss."""
+    return rss_kib(pid, "VmHWM")
+
+
+def reset_peak_rss(pid):
+    """From now on the peak is that of what comes. False: this kernel cannot."""
+    try:
+        pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def census():
