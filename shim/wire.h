@@ -20,7 +20,7 @@ int wire_put_any(struct buf *out, unsigned field, const char *type_url, const vo
 // A field that was read; data points into the message.
 struct wire_field {
     unsigned number;
-    uint64_t value;      // of a varint or fixed number
+    uint64_t value;      // of a varint, else 0
     const uint8_t *data; // of a length-delimited field, else NULL
     size_t len;
 };
