@@ -1,4 +1,4 @@
-"""What every engine has to do alike: pods whose handler names one of them. (All else is test_wasm's, with one engine.)"""
+"""What every engine has to do alike: pods whose handler names one of them. (What containers do is test_wasm's.)"""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ import pytest
 import node as kuasar
 import wasm
 from node import Failed, crictl, exit_code, run as run_program, until
-from test_wasm import CACHE, TOOL, limited, outcome, run
+from test_wasm import CACHE, TOOL, limited, outcome, run, there
 from wasm.binary import HEADER, leb, program, section
 from wasm.worker import Bundle, Worker
 
@@ -25,14 +25,6 @@ if kuasar.KIND != "wasm":
 @pytest.fixture(scope="module", autouse=True)
 def tool(the_node, tmp_path_factory):
     return wasm.load(tmp_path_factory.mktemp("wasm"))
-
-
-def there(engine):
-    """Skips the test where it is not."""
-    names = [line.split()[0] for line in run_program("wasm-worker", "engines").stdout.splitlines()]
-    if engine not in names:
-        pytest.skip(f"wasm-worker has {', '.join(names)}, not {engine}")
-    return engine
 
 
 @pytest.fixture(params=["wasmtime", "wasmedge"])

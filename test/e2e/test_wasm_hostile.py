@@ -10,7 +10,7 @@ import node as kuasar
 import wasm
 from node import Failed, until
 from test_wasm import CACHE, TOOL, limited, outcome, run
-from test_wasm_engines import there
+from test_wasm import there
 from wasm import binary
 from wasm.worker import ENTRY, Bundle, keep
 from wire import INVALID, INTERNAL, PRECONDITION, UNIMPLEMENTED

@@ -8,7 +8,7 @@ import pytest
 import node as kuasar
 import wasm
 from node import Failed, run as run_program
-from test_wasm_engines import there
+from test_wasm import there
 
 if kuasar.KIND != "wasm":
     pytest.skip("for the Wasm kind", allow_module_level=True)
