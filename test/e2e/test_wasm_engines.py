@@ -15,7 +15,7 @@ import node as kuasar
 import wasm
 from node import Failed, crictl, exit_code, run as run_program, until
 from test_wasm import CACHE, TOOL, limited, outcome, run, there
-from wasm.binary import HEADER, leb, program, section
+from wasm.binary import long_module, program
 from wasm.worker import Bundle, Worker
 
 if kuasar.KIND != "wasm":
@@ -371,13 +371,6 @@ def test_code_that_a_module_brings_along_is_none(node, tool, tmp_path):
         assert outcome(pod, "/volume/brings.wasm", "exit", "3", mounts=[volume])[0] == 3
         made = until(lambda: set(kept("wasmedge")) - before, "it is kept").pop()
         assert made.read_bytes().count(name) == 1  # ours
-
-
-def long_module(steps):
-    """One function, _start, that adds to a local that often."""
-    body = b"\x01\x01\x7f" + b"\x20\x00\x41\x07\x6a\x21\x00" * steps + b"\x0b"
-    return (HEADER + section(1, b"\x01\x60\0\0") + section(3, b"\x01\0") + section(7, b"\x01\x06_start\0\0") +
-            section(10, b"\x01" + leb(len(body)) + body))
 
 
 def test_a_compiler_that_has_no_memory(node, tmp_path):

@@ -68,6 +68,13 @@ def start_of(code, variables=b"\0"):
     return section(10, vector(body(code, variables)))
 
 
+def long_module(steps):
+    """One function, _start, that adds to a local that often."""
+    code = b"\x01\x01\x7f" + b"\x20\x00\x41\x07\x6a\x21\x00" * steps + b"\x0b"
+    return (HEADER + section(1, b"\x01\x60\0\0") + section(3, b"\x01\0") + section(7, b"\x01\x06_start\0\0") +
+            section(10, b"\x01" + leb(len(code)) + code))
+
+
 def nested(depth):
     made = COMPONENT
     for _ in range(depth):

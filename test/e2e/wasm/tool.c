@@ -90,6 +90,18 @@ static int wait_for(int argc, char **argv)
     return nanosleep(&t, NULL) < 0 ? fail("nanosleep") : 0;
 }
 
+// until PATH CODE: waits until there is such a file
+static int wait_until(int argc, char **argv)
+{
+    const struct timespec t = {.tv_nsec = 20000000};
+    struct stat st;
+    printf("waiting\n");
+    fflush(stdout);
+    while (stat(argv[1], &st) < 0)
+        nanosleep(&t, NULL);
+    return atoi(argv[2]);
+}
+
 // grow MIB: that much memory, a MiB at a time, all of it written to
 static int grow(int argc, char **argv)
 {
@@ -180,10 +192,10 @@ static const struct {
     int args; // how many at least
     int (*run)(int argc, char **argv);
 } tools[] = {
-    {"show", 0, show},      {"exit", 1, leave},     {"trap", 1, trap},        {"spin", 0, spin},
-    {"wait", 1, wait_for},  {"grow", 1, grow},      {"hold", 2, hold},        {"say", 1, say},
-    {"echo", 0, echo},      {"read", 1, read_file}, {"write", 2, write_file}, {"list", 1, list},
-    {"open", 1, open_many},
+    {"show", 0, show},      {"exit", 1, leave},       {"trap", 1, trap},        {"spin", 0, spin},
+    {"wait", 1, wait_for},  {"grow", 1, grow},        {"hold", 2, hold},        {"say", 1, say},
+    {"echo", 0, echo},      {"read", 1, read_file},   {"write", 2, write_file}, {"list", 1, list},
+    {"open", 1, open_many}, {"until", 2, wait_until},
 };
 
 int main(int argc, char **argv)

@@ -1,0 +1,254 @@
+"""Modules, with every engine: signals and numbers by the Task API, networks, and daemons that are away."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+
+import pytest
+
+import node as kuasar
+import wasm
+import wire
+from node import crictl_json, until
+from test_wasm import CACHE, TOOL, outcome, run, there
+from wasm.binary import long_module
+
+if kuasar.KIND != "wasm":
+    pytest.skip("for the Wasm kind", allow_module_level=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def image(the_node, tmp_path_factory):
+    return wasm.load(tmp_path_factory.mktemp("wasm"))
+
+
+@pytest.fixture(params=["wasmtime", "wasmedge"])
+def handler(request):
+    return f"kuasar-{there(request.param)}"
+
+
+@pytest.fixture
+def pod(node, handler):
+    return node.pod(handler)
+
+
+def running(pod, *command, **fields):
+    """A module that has said something."""
+    container = run(pod, TOOL, *command, **fields)
+    until(container.logs, "it runs")
+    return container
+
+
+def kill(container, number):
+    wire.task("Kill", wire.message((1, container.id), (3, int(number))))
+
+
+# ---- signals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL])
+def test_signals_that_end_a_module(pod, number):
+    container = running(pod, "wait", "600")
+    kill(container, number)
+    assert container.wait_exit() == 128 + number
+
+
+def test_signals_that_do_not(pod):
+    """A terminal's size changed, and the like: the next one finds it alive, and is the one that is told."""
+    container = running(pod, "spin")
+    for number in (signal.SIGWINCH, signal.SIGURG, signal.SIGCHLD, signal.SIGCONT):
+        kill(container, number)
+    status = pathlib.Path(f"/proc/{container.pid()}/status")
+    def pending():
+        facts = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(facts["SigPnd"], 16) | int(facts["ShdPnd"], 16)
+    until(lambda: not pending(), "they are taken")
+    assert container.exec(TOOL, "exit", "0").stdout and container.state() == "CONTAINER_RUNNING"
+    kill(container, signal.SIGTERM)
+    assert container.wait_exit() == 128 + signal.SIGTERM
+
+
+def test_ends_by_term_while_it_waits_for_input(pod):
+    container = pod.create(TOOL, "echo", image=wasm.IMAGE, stdin=True).start()
+    # In a read: not runnable.
+    stat = pathlib.Path(f"/proc/{container.pid()}/stat")
+    until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", "it sleeps")
+    container.stop(grace=30)
+    assert container.status()["exitCode"] == 128 + signal.SIGTERM  # and not KILL
+
+
+def test_a_signal_to_an_exec(pod):
+    container = running(pod, "wait", "600")
+    before = set(container.cgroup().pids())
+    with subprocess.Popen(["crictl", "exec", container.id, TOOL, "spin"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+        assert client.stdout.readline() == "spinning\n"
+        pid, = set(container.cgroup().pids()) - before
+        os.kill(pid, signal.SIGTERM)
+        assert "143" in client.communicate(timeout=30)[1]
+    assert container.state() == "CONTAINER_RUNNING"
+
+
+# ---- numbers ------------------------------------------------------------------------------------
+
+
+def test_the_one_process_of_a_module(pod):
+    container = running(pod, "wait", "600")
+    told = wire.parse(wire.task("Pids", wire.message((1, container.id))))[1]
+    assert [wire.parse(entry)[1][0] for entry in told] == [container.pid()] == container.cgroup().pids()
+
+
+def test_processor_time_of_a_busy_module(pod):
+    container = running(pod, "spin")
+    def told():
+        stats = crictl_json("stats", "--id", container.id)["stats"]
+        return int(stats[0].get("cpu", {}).get("usageCoreNanoSeconds", {}).get("value", 0)) if stats else 0
+    first = until(told, "it is told")
+    assert first <= container.cgroup().cpu_ns()
+    until(lambda: told() > first + 100_000_000, "it grows")
+
+
+def test_stats_of_a_pod(pod):
+    for _ in range(2):
+        run(pod, TOOL, "hold", "16", "600")
+    def told():
+        linux = crictl_json("statsp", "--id", pod.id)["stats"][0]["linux"]
+        return int(linux["process"]["processCount"]["value"]), int(linux["memory"]["workingSetBytes"]["value"])
+    until(lambda: told()[1] > 32 << 20, "memory of both shows")
+    assert told()[0] == pod.cgroup().pids_current()
+    cpu = int(crictl_json("statsp", "--id", pod.id)["stats"][0]["linux"]["cpu"]["usageCoreNanoSeconds"]["value"])
+    assert 0 < cpu <= pod.cgroup().cpu_ns()
+
+
+# ---- networks -----------------------------------------------------------------------------------
+
+
+def answer(port):
+    """Of a web server on this node, b"" if there is none."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+            s.sendall(b"GET /it HTTP/1.0\r\n\r\n")
+            data = b""
+            while chunk := s.recv(4096):
+                data += chunk
+            return data
+    except OSError:
+        return b""
+
+
+HELLO = b"hello from a module (GET /it HTTP/1.0)\n"
+
+
+def test_port_forward_to_a_module(node):
+    pod = node.pod(f"kuasar-{there('wasmedge')}")  # which has sockets for modules
+    server = run(pod, "/server.wasm", "serve", "8080")
+    until(server.logs, "it listens")
+    forward = subprocess.Popen(["crictl", "port-forward", pod.id, "18082:8080"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(3):
+            until(lambda: answer(18082).endswith(HELLO), "it answers")
+    finally:
+        forward.kill()
+        forward.wait()
+
+
+HOST = {"linux": {"security_context": {"namespace_options": {"network": 2, "pid": 1}}}}
+
+
+def test_a_pod_on_the_hosts_network(node, handler):
+    pod = node.pod(handler, **HOST)
+    container = running(pod, "wait", "600", **HOST)
+    assert os.readlink(f"/proc/{container.pid()}/ns/net") == os.readlink("/proc/self/ns/net")
+    assert container.exec(TOOL, "read", "/etc/hostname").stdout.strip() == os.uname().nodename
+    container.stop(grace=30)
+    assert container.status()["exitCode"] == 128 + signal.SIGTERM
+
+
+def test_a_server_on_the_hosts_network(node):
+    pod = node.pod(f"kuasar-{there('wasmedge')}", **HOST)
+    server = run(pod, "/server.wasm", "serve", "18083", **HOST)
+    until(server.logs, "it listens")
+    assert answer(18083).endswith(HELLO)
+    pod.remove()
+    assert not answer(18083)
+
+
+# ---- daemons that are away ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["TERM", "KILL"])
+def test_containerd_restarts_under_modules(node, pod, how, tmp_path):
+    volume = {"mounts": [{"host_path": str(tmp_path), "container_path": "/volume"}]}
+    stays = running(pod, "wait", "600")
+    ends = running(pod, "until", "/volume/first", "6", **volume)
+    traps = running(pod, "wait", "600")
+    later = running(pod, "until", "/volume/second", "7", **volume)
+    created = pod.create(TOOL, "exit", "2", image=wasm.IMAGE)
+    pids = ends.pid(), traps.pid()
+    node.stop_containerd(how)
+    (tmp_path / "first").touch()
+    os.kill(pids[1], signal.SIGQUIT)
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "they end")
+    node.start_containerd()
+    assert (ends.wait_exit(), traps.wait_exit()) == (6, 128 + signal.SIGQUIT)
+    assert stays.state() == later.state() == "CONTAINER_RUNNING"
+    assert stays.exec(TOOL, "exit", "0").stdout
+    (tmp_path / "second").touch()
+    assert later.wait_exit() == 7
+    assert created.start().wait_exit() == 2
+    assert outcome(pod, TOOL, "exit", "8")[0] == 8
+    stays.stop(grace=30)
+    assert stays.status()["exitCode"] == 128 + signal.SIGTERM
+
+
+def test_the_task_server_is_killed_while_a_module_is_compiled(node, handler, tmp_path):
+    node.remove_pods()
+    before = kuasar.census()
+    entries = sorted(CACHE.iterdir())
+    (tmp_path / "long.wasm").write_bytes(long_module(100_000))
+    pod = node.pod(handler)
+    container = pod.create("/volume/long.wasm", image=wasm.IMAGE, mounts=[{"host_path": str(tmp_path), "container_path": "/volume"}])
+    start = subprocess.Popen(["crictl", "start", container.id], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stopped = []
+    def worker():
+        """Stopped, so that it does not come to an end by itself."""
+        for pid in kuasar.pids_of("wasm-worker"):
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+        return stopped
+    until(worker, "its worker runs", step=0.001)
+    old = node.task_pid()
+    os.kill(old, signal.SIGKILL)
+    until(lambda: kuasar.pids_of(kuasar.TASK) not in ([], [old]), "a successor runs")
+    assert start.wait(timeout=60) != 0
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in stopped), "the worker is gone")
+    assert outcome(pod, TOOL, "exit", "3")[0] == 3, "a new one in the same pod"
+    assert outcome(node.pod(handler), TOOL, "exit", "4")[0] == 4
+    node.remove_pods()
+    kuasar.nothing_left(before)
+    assert not [entry for entry in set(CACHE.iterdir()) - set(entries) if not (entry / "code").exists()], "of the cache no half entry"
+
+
+# ---- configuration ------------------------------------------------------------------------------
+
+
+def engine_of(container):
+    maps = pathlib.Path(f"/proc/{container.pid()}/maps").read_text()
+    return [engine for engine in ("wasmtime", "wasmedge") if f"/engine-{engine}" in maps]
+
+
+def test_the_configuration_chooses_where_nothing_else_does(node):
+    there("wasmedge")
+    assert engine_of(running(node.pod(), "wait", "600")) == ["wasmtime"]
+    node.restart_daemons("--config", node.write("engine.toml", 'engine = "wasmedge"\n'))
+    try:
+        assert engine_of(running(node.pod(), "wait", "600")) == ["wasmedge"]
+        assert engine_of(running(node.pod("kuasar-wasmtime"), "wait", "600")) == ["wasmtime"]
+        by_annotation = node.pod(annotations={"io.kuasar.wasm.engine": "wasmtime"})
+        assert engine_of(running(by_annotation, "wait", "600")) == ["wasmtime"]
+        pid = running(node.pod(), "wait", "600")
+        node.restart_sandboxer()
+        assert engine_of(pid) == engine_of(running(node.pod(), "wait", "600")) == ["wasmedge"]
+    finally:
+        node.restart_daemons()
