@@ -90,6 +90,14 @@ def test_a_signal_to_an_exec(pod):
     assert container.state() == "CONTAINER_RUNNING"
 
 
+def test_ends_by_term_in_the_hosts_pid_namespace(node, handler):
+    host = {"linux": {"security_context": {"namespace_options": {"pid": 2}}}}
+    container = running(node.pod(handler, **host), "spin", **host)
+    assert os.readlink(f"/proc/{container.pid()}/ns/pid") == os.readlink("/proc/self/ns/pid")
+    container.stop(grace=30)
+    assert container.status()["exitCode"] == 128 + signal.SIGTERM
+
+
 # ---- numbers ------------------------------------------------------------------------------------
 
 
@@ -119,6 +127,29 @@ def test_stats_of_a_pod(pod):
     assert told()[0] == pod.cgroup().pids_current()
     cpu = int(crictl_json("statsp", "--id", pod.id)["stats"][0]["linux"]["cpu"]["usageCoreNanoSeconds"]["value"])
     assert 0 < cpu <= pod.cgroup().cpu_ns()
+
+
+@pytest.fixture
+def tmpfs(tmp_path):
+    kuasar.run("mount", "-t", "tmpfs", "tmpfs", tmp_path)
+    yield tmp_path
+    kuasar.run("umount", tmp_path)
+
+
+def test_a_module_that_is_killed_for_memory(pod, tmpfs):
+    """By what no engine counts: files that lie in memory."""
+    limit = {"linux": {"resources": {"memory_limit_in_bytes": 64 << 20, "memory_swap_limit_in_bytes": 64 << 20}}}
+    container = run(pod, TOOL, "fill", "/volume/file", "256", mounts=[{"host_path": str(tmpfs), "container_path": "/volume"}], **limit)
+    assert container.wait_exit() == 128 + signal.SIGKILL
+    assert container.status()["reason"] == "OOMKilled"
+
+
+def test_a_module_over_the_limit_of_its_pod(pod):
+    """Of which its engine knows nothing."""
+    pod.cgroup().set_memory_limit(96 << 20)
+    container = run(pod, TOOL, "grow", "512")
+    assert container.wait_exit() == 128 + signal.SIGKILL, container.logs()
+    assert container.status()["reason"] == "OOMKilled"
 
 
 # ---- networks -----------------------------------------------------------------------------------
@@ -202,22 +233,41 @@ def test_containerd_restarts_under_modules(node, pod, how, tmp_path):
     assert stays.status()["exitCode"] == 128 + signal.SIGTERM
 
 
+def children(pid):
+    try:
+        return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def ticks(pid):
+    """Of the processor."""
+    try:
+        return sum(int(field) for field in pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def stopped_compiler():
+    """Pids of a worker and of the process that compiles for it, if any, when they have worked for a while: then they are
+    stopped, and so do not come to an end by themselves."""
+    pids = [pid for worker in kuasar.pids_of("wasm-worker") for pid in (worker, *children(worker))]
+    if sum(map(ticks, pids)) < 20:
+        return None
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    return pids
+
+
 def test_the_task_server_is_killed_while_a_module_is_compiled(node, handler, tmp_path):
     node.remove_pods()
     before = kuasar.census()
     entries = sorted(CACHE.iterdir())
-    (tmp_path / "long.wasm").write_bytes(long_module(100_000))
+    (tmp_path / "long.wasm").write_bytes(long_module(300_000))
     pod = node.pod(handler)
     container = pod.create("/volume/long.wasm", image=wasm.IMAGE, mounts=[{"host_path": str(tmp_path), "container_path": "/volume"}])
     start = subprocess.Popen(["crictl", "start", container.id], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    stopped = []
-    def worker():
-        """Stopped, so that it does not come to an end by itself."""
-        for pid in kuasar.pids_of("wasm-worker"):
-            os.kill(pid, signal.SIGSTOP)
-            stopped.append(pid)
-        return stopped
-    until(worker, "its worker runs", step=0.001)
+    stopped = until(stopped_compiler, "it compiles")
     old = node.task_pid()
     os.kill(old, signal.SIGKILL)
     until(lambda: kuasar.pids_of(kuasar.TASK) not in ([], [old]), "a successor runs")

@@ -167,6 +167,20 @@ static int write_file(int argc, char **argv)
     return write(fd, argv[2], strlen(argv[2])) < 0 ? fail(argv[1]) : 0;
 }
 
+// fill PATH MIB: a file of that size
+static int fill(int argc, char **argv)
+{
+    static char data[1 << 20];
+    int fd = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    if (fd < 0)
+        return fail(argv[1]);
+    for (int n = atoi(argv[2]); n > 0; n--) {
+        if (write(fd, data, sizeof(data)) != sizeof(data))
+            return fail(argv[1]);
+    }
+    return 0;
+}
+
 static int list(int argc, char **argv)
 {
     DIR *d = opendir(argv[1]);
@@ -195,7 +209,7 @@ static const struct {
     {"show", 0, show},      {"exit", 1, leave},       {"trap", 1, trap},        {"spin", 0, spin},
     {"wait", 1, wait_for},  {"grow", 1, grow},        {"hold", 2, hold},        {"say", 1, say},
     {"echo", 0, echo},      {"read", 1, read_file},   {"write", 2, write_file}, {"list", 1, list},
-    {"open", 1, open_many}, {"until", 2, wait_until},
+    {"open", 1, open_many}, {"until", 2, wait_until}, {"fill", 2, fill},
 };
 
 int main(int argc, char **argv)
