@@ -11,7 +11,7 @@ import pytest
 import node as kuasar
 import wasm
 import wire
-from node import crictl_json, until
+from node import crictl, crictl_json, until
 from test_wasm import CACHE, TOOL, outcome, run, there
 from wasm.binary import long_module
 
@@ -43,6 +43,14 @@ def running(pod, *command, **fields):
 
 def kill(container, number):
     wire.task("Kill", wire.message((1, container.id), (3, int(number))))
+
+
+def namespace(pid, kind):
+    return os.readlink(f"/proc/{pid}/ns/{kind}")
+
+
+def gone(*pids):
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), f"{pids} have ended")
 
 
 # ---- signals ------------------------------------------------------------------------------------
@@ -93,9 +101,96 @@ def test_a_signal_to_an_exec(pod):
 def test_ends_by_term_in_the_hosts_pid_namespace(node, handler):
     host = {"linux": {"security_context": {"namespace_options": {"pid": 2}}}}
     container = running(node.pod(handler, **host), "spin", **host)
-    assert os.readlink(f"/proc/{container.pid()}/ns/pid") == os.readlink("/proc/self/ns/pid")
+    assert namespace(container.pid(), "pid") == namespace("self", "pid")
     container.stop(grace=30)
     assert container.status()["exitCode"] == 128 + signal.SIGTERM
+
+
+def test_in_the_pid_namespace_of_another_container(pod):
+    """A module as a guest, and as the host of one."""
+    def beside(other):
+        return {"linux": {"security_context": {"namespace_options": {"pid": 3, "target_id": other.id}}}}
+    native = pod.run("sleep", "600")
+    guest = running(pod, "spin", **beside(native))
+    assert namespace(guest.pid(), "pid") == namespace(native.pid(), "pid")
+    guest.stop(grace=30)
+    assert guest.status()["exitCode"] == 128 + signal.SIGTERM and native.state() == "CONTAINER_RUNNING"
+    module = running(pod, "wait", "600")
+    debugger = pod.run("sleep", "600", **beside(module))
+    assert "wasm-worker" in debugger.exec("ps", "-o", "args").stdout and namespace(debugger.pid(), "pid") == namespace(module.pid(), "pid")
+    pids = debugger.pid(), module.pid()
+    module.stop(grace=30)
+    assert module.status()["exitCode"] == 128 + signal.SIGTERM
+    gone(*pids)  # with the first process all of a namespace end
+    assert debugger.wait_exit() == 128 + signal.SIGKILL
+
+
+def test_killed_while_it_is_paused(pod):
+    container = running(pod, "spin")
+    wire.task("Pause", wire.message((1, container.id)))
+    kill(container, signal.SIGKILL)
+    assert container.wait_exit() == 128 + signal.SIGKILL
+
+
+def test_paused_and_ended_by_term(pod):
+    container = running(pod, "spin")
+    wire.task("Pause", wire.message((1, container.id)))
+    kill(container, signal.SIGTERM)
+    assert container.state() == "CONTAINER_RUNNING"
+    wire.task("Resume", wire.message((1, container.id)))
+    assert container.wait_exit() == 128 + signal.SIGTERM
+
+
+# ---- removal ------------------------------------------------------------------------------------
+
+
+def test_removed_by_force_while_it_runs(pod):
+    container, other = running(pod, "spin"), running(pod, "wait", "600")
+    pids = container.pid(), other.pid()
+    crictl("rm", "-f", container.id)
+    gone(pids[0])
+    assert other.exec(TOOL, "exit", "0").stdout
+    pod.remove()
+    gone(pids[1])
+
+
+def test_removed_before_it_is_started(pod):
+    created = pod.create(TOOL, "exit", "0", image=wasm.IMAGE)
+    created.remove()
+    assert outcome(pod, TOOL, "exit", "3")[0] == 3
+
+
+def test_pod_removed_under_an_exec(pod):
+    container = running(pod, "wait", "600")
+    before = set(container.cgroup().pids())
+    with subprocess.Popen(["crictl", "exec", container.id, TOOL, "spin"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+        assert client.stdout.readline() == "spinning\n"
+        pids = container.cgroup().pids()
+        assert len(set(pids) - before) == 1
+        pod.remove()
+        gone(*pids)
+        client.communicate(timeout=30)
+        assert client.returncode != 0
+
+
+# ---- exec ---------------------------------------------------------------------------------------
+
+
+def test_an_exec_that_takes_too_long(pod):
+    container = running(pod, "wait", "600")
+    result = crictl("exec", "-s", "--timeout", "1", container.id, TOOL, "spin", check=False)
+    assert result.returncode != 0 and "DeadlineExceeded" in result.stderr
+    until(lambda: container.cgroup().pids() == [container.pid()], "it has been ended")
+
+
+def test_execs_side_by_side(pod):
+    container = running(pod, "wait", "600")
+    echo = ["crictl", "exec", "-i", container.id, TOOL, "echo"]
+    clients = [subprocess.Popen(echo, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(8)]
+    until(lambda: len(container.cgroup().pids()) == 9, "all are there")
+    for n, client in reversed(list(enumerate(clients))):
+        assert client.communicate(b"%d\n" % n, timeout=60)[0] == b"%d\n" % n and client.returncode == 0
+    until(lambda: container.cgroup().pids() == [container.pid()], "all have ended")
 
 
 # ---- numbers ------------------------------------------------------------------------------------
@@ -190,7 +285,7 @@ HOST = {"linux": {"security_context": {"namespace_options": {"network": 2, "pid"
 def test_a_pod_on_the_hosts_network(node, handler):
     pod = node.pod(handler, **HOST)
     container = running(pod, "wait", "600", **HOST)
-    assert os.readlink(f"/proc/{container.pid()}/ns/net") == os.readlink("/proc/self/ns/net")
+    assert namespace(container.pid(), "net") == namespace("self", "net")
     assert container.exec(TOOL, "read", "/etc/hostname").stdout.strip() == os.uname().nodename
     container.stop(grace=30)
     assert container.status()["exitCode"] == 128 + signal.SIGTERM
@@ -220,7 +315,7 @@ def test_containerd_restarts_under_modules(node, pod, how, tmp_path):
     node.stop_containerd(how)
     (tmp_path / "first").touch()
     os.kill(pids[1], signal.SIGQUIT)
-    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "they end")
+    gone(*pids)
     node.start_containerd()
     assert (ends.wait_exit(), traps.wait_exit()) == (6, 128 + signal.SIGQUIT)
     assert stays.state() == later.state() == "CONTAINER_RUNNING"
@@ -272,7 +367,7 @@ def test_the_task_server_is_killed_while_a_module_is_compiled(node, handler, tmp
     os.kill(old, signal.SIGKILL)
     until(lambda: kuasar.pids_of(kuasar.TASK) not in ([], [old]), "a successor runs")
     assert start.wait(timeout=60) != 0
-    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in stopped), "the worker is gone")
+    gone(*stopped)
     assert outcome(pod, TOOL, "exit", "3")[0] == 3, "a new one in the same pod"
     assert outcome(node.pod(handler), TOOL, "exit", "4")[0] == 4
     node.remove_pods()
