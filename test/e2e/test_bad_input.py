@@ -964,7 +964,7 @@ def test_absent_configuration(program, tmp_path):
 def test_all_keys_are_known_to_both(program, tmp_path):
     """Both daemons read one file. (It ends at the state directory that is a file.)"""
     config, tools = tmp_path / f"{KIND}.toml", tmp_path / "tools"
-    tools.mkdir(mode=0o755)
+    (tools / "container").mkdir(parents=True)
     config.write_text('runtime = "crun"\nengine = "wasmedge"\nruntime_root = "/run/x"\ncontainerd_events = "/run/y"\ndefault_unprivileged_ports = false\n'
                       'default_unprivileged_icmp = true\nsandboxer_metrics_address = "127.0.0.1:9464"\ntask_metrics_address = "[::1]:9464"\n'
                       f'debug_rootfs = "{tools}"\nwasmedge_plugins = true\n')
