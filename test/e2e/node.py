@@ -11,6 +11,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import tempfile
@@ -542,6 +543,17 @@ def netns_files():
 def state_files():
     """Files of our daemons; locks and the shim's cache of a runtime's features stay."""
     return sorted(str(p.relative_to(STATE)) for p in STATE.rglob("*") if not p.name.endswith(".lock") and not p.name.startswith("features-"))
+
+
+def http_get(port, path="/"):
+    """What a web server on this node answers, b"" if there is none."""
+    data = b""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+        s.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        while chunk := s.recv(4096):
+            data += chunk
+        return data
+    return b""
 
 
 def open_fds(pid):

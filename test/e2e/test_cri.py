@@ -77,22 +77,11 @@ def test_update_limits(pod):
 
 
 def test_port_forward(node, pod):
-    import socket
     import subprocess
     pod.run("httpd", "-f", "-p", "8080", "-h", "/www")
     forward = subprocess.Popen(["crictl", "port-forward", pod.id, "18081:8080"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        def get():
-            try:
-                with socket.create_connection(("127.0.0.1", 18081), timeout=2) as s:
-                    s.sendall(b"GET / HTTP/1.0\r\n\r\n")
-                    data = b""
-                    while chunk := s.recv(4096):
-                        data += chunk
-                    return data
-            except OSError:
-                return b""
-        until(lambda: b"kuasar test page" in get(), "the page comes through the forward")
+        until(lambda: b"kuasar test page" in kuasar.http_get(18081), "the page comes through the forward")
     finally:
         forward.kill()
         forward.wait()

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 
 import pytest
@@ -251,19 +250,6 @@ def test_a_module_over_the_limit_of_its_pod(pod):
 # ---- networks -----------------------------------------------------------------------------------
 
 
-def answer(port):
-    """Of a web server on this node, b"" if there is none."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
-            s.sendall(b"GET /it HTTP/1.0\r\n\r\n")
-            data = b""
-            while chunk := s.recv(4096):
-                data += chunk
-            return data
-    except OSError:
-        return b""
-
-
 HELLO = b"hello from a module (GET /it HTTP/1.0)\n"
 
 
@@ -274,7 +260,7 @@ def test_port_forward_to_a_module(node):
     forward = subprocess.Popen(["crictl", "port-forward", pod.id, "18082:8080"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(3):
-            until(lambda: answer(18082).endswith(HELLO), "it answers")
+            until(lambda: kuasar.http_get(18082, "/it").endswith(HELLO), "it answers")
     finally:
         forward.kill()
         forward.wait()
@@ -296,9 +282,9 @@ def test_a_server_on_the_hosts_network(node):
     pod = node.pod(f"kuasar-{there('wasmedge')}", **HOST)
     server = run(pod, "/server.wasm", "serve", "18083", **HOST)
     until(server.logs, "it listens")
-    assert answer(18083).endswith(HELLO)
+    assert kuasar.http_get(18083, "/it").endswith(HELLO)
     pod.remove()
-    assert not answer(18083)
+    assert not kuasar.http_get(18083, "/it")
 
 
 # ---- daemons that are away ----------------------------------------------------------------------

@@ -11,36 +11,9 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base64.h"
 
 #define LINES_MAX 8192
-
-struct bytes {
-    uint8_t *data;
-    size_t len;
-};
-
-static inline int base64_digit(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c ? strchr(digits, c) : NULL;
-    return at ? (int)(at - digits) : -1;
-}
-
-static inline struct bytes base64_decode(const char *text)
-{
-    struct bytes out = {.data = malloc(strlen(text) + 1)};
-    unsigned bits = 0, n = 0;
-    cr_assert_not_null(out.data);
-    for (int digit; (digit = base64_digit(*text)) >= 0; text++) {
-        bits = bits << 6 | (unsigned)digit;
-        n += 6;
-        if (n >= 8) {
-            n -= 8;
-            out.data[out.len++] = (uint8_t)(bits >> n);
-        }
-    }
-    return out;
-}
 
 static inline const char *get_string(json_object *o, const char *key)
 {
@@ -109,7 +82,7 @@ static inline struct bytes line_bytes(const struct recording *r, size_t i)
 {
     const char *raw = r->raw[get_number(r->lines[i], "n")];
     cr_assert(raw, "%s:%zu: no bytes", r->path, i + 1);
-    return base64_decode(raw);
+    return base64_bytes(raw);
 }
 
 // One recorded request.

@@ -10,20 +10,16 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "base64.h"
 #include "rpc/grpc.h"
 
 #define STREAMS_MAX 64
-
-struct frame {
-    uint8_t *raw;
-    size_t len;
-};
 
 // One request of the recording and what became of it.
 struct exchange {
     int32_t stream;
     char path[128], ns[64];
-    struct frame request, answer; // DATA frames; answer.raw NULL: not answered in the recording
+    struct bytes request, answer; // DATA frames; answer.data NULL: not answered in the recording
     bool ran;
     int frames; // of our answer, so far
 };
@@ -42,25 +38,6 @@ struct replay {
 };
 
 // ---- reading the recording -------------------------------------------------------------------
-
-static struct frame base64(const char *text)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    struct frame f = {.raw = malloc(strlen(text) / 4 * 3 + 3)};
-    uint32_t bits = 0;
-    int have = 0;
-    for (; *text && *text != '='; text++) {
-        const char *digit = strchr(digits, *text);
-        cr_assert(digit);
-        bits = bits << 6 | (uint32_t)(digit - digits);
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            f.raw[f.len++] = (uint8_t)(bits >> have);
-        }
-    }
-    return f;
-}
 
 static struct exchange *find(struct replay *r, int32_t stream)
 {
@@ -89,7 +66,7 @@ struct line {
     json_object *json;
     const char *dir, *type;
     int64_t stream;
-    struct frame frame;
+    struct bytes frame;
 };
 
 static struct line parse_line(const char *text, size_t len)
@@ -102,7 +79,7 @@ static struct line parse_line(const char *text, size_t len)
     cr_assert_eq(json_get_string(l.json, "type", &l.type, &err), 0);
     cr_assert_eq(json_get_int(l.json, "stream", &l.stream, &err), 0);
     cr_assert_eq(json_get_string(l.json, "raw", &raw, &err), 0);
-    l.frame = base64(raw);
+    l.frame = base64_bytes(raw);
     return l;
 }
 
@@ -119,7 +96,7 @@ static void each_line(const char *version, void (*fn)(struct replay *, struct li
     for (ssize_t n; (n = getline(&text, &size, f)) > 0;) {
         struct line l = parse_line(text, (size_t)n);
         fn(r, &l);
-        free(l.frame.raw);
+        free(l.frame.data);
         json_object_put(l.json);
     }
 }
@@ -135,10 +112,10 @@ static void collect(struct replay *r, struct line *l)
         cr_assert(json_object_object_get_ex(l->json, "headers", &headers));
         note_headers(x, headers);
     } else if (strcmp(l->type, "DATA") == 0) {
-        struct frame *f = from_client ? &x->request : &x->answer;
-        cr_assert_null(f->raw, "more than one DATA frame in stream %d", x->stream);
+        struct bytes *f = from_client ? &x->request : &x->answer;
+        cr_assert_null(f->data, "more than one DATA frame in stream %d", x->stream);
         f->len = l->frame.len;
-        f->raw = take_ptr(l->frame.raw);
+        f->data = take_ptr(l->frame.data);
     }
 }
 
@@ -154,11 +131,11 @@ static void dispatch(struct rpc_call *call, const char *method, const uint8_t *d
     cr_expect_str_eq(path, x->path);
     cr_expect_str_eq(rpc_call_metadata(call, "containerd-namespace"), x->ns);
     cr_assert_eq(len + 14, x->request.len);
-    cr_expect_arr_eq(data, x->request.raw + 14, len);
+    cr_expect_arr_eq(data, x->request.data + 14, len);
     cr_expect_not(x->ran);
     x->ran = true;
-    if (x->answer.raw)
-        rpc_call_reply(call, x->answer.raw + 14, x->answer.len - 14);
+    if (x->answer.data)
+        rpc_call_reply(call, x->answer.data + 14, x->answer.len - 14);
     else
         r->parked[r->parked_count++] = call;
 }
@@ -204,7 +181,7 @@ static void check_stream_frame(struct replay *r, const uint8_t *frame, size_t le
         break;
     case 1:
         cr_assert_eq(len, x->answer.len);
-        cr_expect_arr_eq(frame, x->answer.raw, len);
+        cr_expect_arr_eq(frame, x->answer.data, len);
         break;
     case 2:
         cr_expect_eq(frame[3], NGHTTP2_HEADERS);
@@ -257,12 +234,12 @@ static void feed(struct replay *r, struct line *l)
     struct error err;
     if (strcmp(l->dir, "c2s") != 0)
         return;
-    if (strcmp(l->type, "PING") == 0 && !(l->frame.raw[4] & NGHTTP2_FLAG_ACK))
+    if (strcmp(l->type, "PING") == 0 && !(l->frame.data[4] & NGHTTP2_FLAG_ACK))
         pings++;
     r->current = (int32_t)l->stream;
     for (size_t at = 0; at < l->frame.len; at += piece) {
         size_t n = l->frame.len - at < piece ? l->frame.len - at : piece;
-        cr_assert_eq(grpc_session_receive(r->session, l->frame.raw + at, n, &err), 0, "%s",
+        cr_assert_eq(grpc_session_receive(r->session, l->frame.data + at, n, &err), 0, "%s",
                      err.text);
     }
     take(r);
@@ -297,9 +274,9 @@ static void replay(const char *version, size_t bytes)
 
     size_t complete = 0, answers = 0;
     for (size_t i = 0; i < r.count; i++) {
-        complete += r.exchanges[i].request.raw != NULL;
-        answers += r.exchanges[i].answer.raw != NULL;
-        cr_expect_eq(r.exchanges[i].ran, r.exchanges[i].request.raw != NULL, "stream %d (%s)",
+        complete += r.exchanges[i].request.data != NULL;
+        answers += r.exchanges[i].answer.data != NULL;
+        cr_expect_eq(r.exchanges[i].ran, r.exchanges[i].request.data != NULL, "stream %d (%s)",
                      r.exchanges[i].stream, r.exchanges[i].path);
     }
     cr_expect_geq(complete, 10);
@@ -316,8 +293,8 @@ static void replay(const char *version, size_t bytes)
     nghttp2_hd_inflate_del(r.inflater);
     buf_free(&r.sent);
     for (size_t i = 0; i < r.count; i++) {
-        free(r.exchanges[i].request.raw);
-        free(r.exchanges[i].answer.raw);
+        free(r.exchanges[i].request.data);
+        free(r.exchanges[i].answer.data);
     }
 }
 

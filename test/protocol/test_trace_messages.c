@@ -14,14 +14,10 @@
 #include "api/any.h"
 #include "api/message.h"
 #include "base/cleanup.h"
+#include "base64.h"
 #include "message_types.h"
 
 TestSuite(trace_messages);
-
-struct bytes {
-    uint8_t *data;
-    size_t len;
-};
 
 // Which line is being read, for the text of failures, and what was done so far.
 struct replay {
@@ -47,29 +43,6 @@ __attribute__((format(printf, 1, 2))) static const char *message(const char *fmt
 static bool same_bytes(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
 {
     return a_len == b_len && (a_len == 0 || memcmp(a, b, a_len) == 0);
-}
-
-static int base64_digit(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c ? strchr(digits, c) : NULL;
-    return at ? (int)(at - digits) : -1;
-}
-
-static struct bytes base64_decode(const char *text)
-{
-    struct bytes out = {.data = malloc(strlen(text) + 1)};
-    unsigned bits = 0, n = 0;
-    cr_assert_not_null(out.data);
-    for (int digit; (digit = base64_digit(*text)) >= 0; text++) {
-        bits = bits << 6 | (unsigned)digit;
-        n += 6;
-        if (n >= 8) {
-            n -= 8;
-            out.data[out.len++] = (uint8_t)(bits >> n);
-        }
-    }
-    return out;
 }
 
 // The bytes of length-delimited field `number` at the top level of a message; absent is empty.
@@ -124,7 +97,7 @@ static void compare_any(struct replay *r, const Google__Any *any, json_object *j
         json_object_put(own);
         json_tokener_free(tok);
     } else if (json_object_object_get_ex(json, "value_base64", &value)) {
-        struct bytes b = base64_decode(json_object_get_string(value));
+        struct bytes b = base64_bytes(json_object_get_string(value));
         expect(r, same_bytes(b.data, b.len, any->value.data, any->value.len), "value");
         free(b.data);
     } else {
@@ -171,7 +144,7 @@ static void compare_value(struct replay *r, const ProtobufCFieldDescriptor *f, c
     }
     case PROTOBUF_C_TYPE_BYTES: {
         const ProtobufCBinaryData *own = at;
-        struct bytes b = base64_decode(text);
+        struct bytes b = base64_bytes(text);
         expect(r, same_bytes(b.data, b.len, own->data, own->len), "%s", f->name);
         free(b.data);
         return;
@@ -347,7 +320,7 @@ static void check_line(struct replay *r, json_object *line)
     const char *text = get_string(line, "raw"), *kind = get_string(line, "kind");
     if (!*r->type || !json_object_object_get(line, "raw"))
         return;
-    struct bytes raw = base64_decode(text), payload = raw;
+    struct bytes raw = base64_bytes(text), payload = raw;
     if (strcmp(get_string(line, "proto"), "grpc") != 0) {
         if (strcmp(kind, "request") == 0)
             payload = field_bytes(raw, 3);
