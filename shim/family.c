@@ -11,7 +11,7 @@
     {                                                                                              \
         .runtime = (name), .sandboxer = "wasm-sandboxer", .plugin = "wasm",                        \
         .dir = "/run/kuasar-wasm", .task_socket = "/run/kuasar-wasm/task.sock",                    \
-        .config = KUASAR_SYSCONFDIR "/wasm.toml", .users = false                                   \
+        .config = KUASAR_SYSCONFDIR "/wasm.toml"                                                   \
     }
 
 static const struct family families[] = {
@@ -20,8 +20,7 @@ static const struct family families[] = {
      .plugin = "runc",
      .dir = "/run/kuasar-runc",
      .task_socket = "/run/kuasar-runc/task.sock",
-     .config = KUASAR_SYSCONFDIR "/runc.toml",
-     .users = true},
+     .config = KUASAR_SYSCONFDIR "/runc.toml"},
     WASM("kuasar-wasm"),
     WASM("kuasar-wasmtime"),
     WASM("kuasar-wasmedge"),

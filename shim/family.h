@@ -11,7 +11,6 @@ struct family {
     const char *dir;         // its state directory
     const char *task_socket; // where its task server listens
     const char *config;      // its configuration file
-    bool users;              // its pods may have users of their own
 };
 
 // By the program's name, without a directory: "containerd-shim-<runtime>-v1" or "-v2". Any other

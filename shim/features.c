@@ -263,28 +263,6 @@ static int find_features(const char *engine, const char *dir, struct buf *out, s
     return 0;
 }
 
-int features_drop_users(struct buf *features, struct error *err)
-{
-    json_object *lin = NULL, *namespaces = NULL;
-    _cleanup_json_ json_object *doc = json_parse(features->data, features->len, "features", err);
-    if (!doc || json_get_object(doc, "linux", &lin, err) < 0 ||
-        (lin && json_get_array(lin, "namespaces", &namespaces, err) < 0))
-        return -1;
-    for (size_t i = namespaces ? json_object_array_length(namespaces) : 0; i-- > 0;) {
-        const char *name = json_object_get_string(json_object_array_get_idx(namespaces, i));
-        if (name && strcmp(name, "user") == 0)
-            json_object_array_del_idx(namespaces, i, 1);
-    }
-    if (lin)
-        json_object_object_del(lin, "mountExtensions");
-    const char *text = json_text(doc);
-    if (!text)
-        return error_errno(err, ENOMEM, "features");
-    buf_consume(features, features->len);
-    int r = buf_append(features, text, strlen(text));
-    return r < 0 ? error_errno(err, r, "features") : 0;
-}
-
 int features_get(const char *engine, const char *dir, struct buf *out, struct error *err)
 {
     if (find_features(engine, dir, out, err) == 0)

@@ -15,9 +15,5 @@
 // those that every runtime has. Returns 0, or -1 when they are the last (the reason is in *err), or
 // when there is no memory (then `out` is empty).
 int features_get(const char *engine, const char *dir, struct buf *out, struct error *err);
-// Takes user namespaces and id-mapped mounts out of features that features_get has given: for pods
-// in which not every container can have them, whatever the OCI runtime does. Returns 0 or -1
-// (`features` is unchanged).
-int features_drop_users(struct buf *features, struct error *err);
 
 #endif

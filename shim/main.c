@@ -55,8 +55,6 @@ static void take_features(const struct family *f, const struct buf *input, struc
         fprintf(stderr, "warning: %s\n", err.text);
     if (features_get(engine ? engine : "runc", f->dir, features, &err) < 0)
         fprintf(stderr, "warning: %s; telling containerd the least features\n", err.text);
-    if (!f->users && features_drop_users(features, &err) < 0)
-        fprintf(stderr, "warning: %s\n", err.text);
 }
 
 static int run_info(const char *program)

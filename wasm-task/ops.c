@@ -418,7 +418,15 @@ static int open_mounted(const struct wasm_task *e)
     return from < 0 ? -errno : oci_entry_open(from, rest[0] ? rest : source, "/", NULL);
 }
 
-// In the job that has mounted the rootfs.
+static bool is_named_so(const char *name)
+{
+    static const char end[] = ".wasm";
+    size_t n = strlen(name);
+    return n > sizeof(end) - 1 && strcmp(name + n - (sizeof(end) - 1), end) == 0;
+}
+
+// In the job that has mounted the rootfs. What is a module by its content is one; what is by its
+// name alone is the worker's to refuse: an OCI runtime would not say why.
 static int wasm_look(const struct task *t, const char *rootfs)
 {
     const struct wasm_task *e = engine_of(t);
@@ -427,7 +435,9 @@ static int wasm_look(const struct task *t, const char *rootfs)
     _cleanup_close_ int fd = open_mounted(e);
     if (fd < 0 && root >= 0)
         fd = oci_entry_open(root, e->name, e->cwd, e->path);
-    return fd >= 0 && read(fd, magic, 4) == 4 && memcmp(magic, "\0asm", 4) == 0;
+    if (fd < 0)
+        return 0;
+    return is_named_so(e->name) || (read(fd, magic, 4) == 4 && memcmp(magic, "\0asm", 4) == 0);
 }
 
 static json_object *wasm_describe(const struct task *t)

@@ -19,6 +19,14 @@ bool id_maps_equal(const struct id_maps *a, const struct id_maps *b)
     return equal(&a->uid, &b->uid) && equal(&a->gid, &b->gid);
 }
 
+int id_map_outside(const struct id_map *m, uint32_t inside, uint32_t *ret)
+{
+    if (m->length && (inside < m->inside || inside - m->inside >= m->length))
+        return -ERANGE;
+    *ret = m->length ? m->outside + (inside - m->inside) : inside;
+    return 0;
+}
+
 // Reads one number and the byte behind it, which must be `end`.
 static bool take_number(const char **text, char end, uint32_t *ret)
 {

@@ -19,6 +19,9 @@ struct id_maps {
 bool id_map_valid(const struct id_map *m);
 // Are both the same? Runs without a length are equal to each other.
 bool id_maps_equal(const struct id_maps *a, const struct id_maps *b);
+// The host's id for one inside. 0, or -ERANGE for one that is not mapped; of a run without a length
+// every id is the host's.
+int id_map_outside(const struct id_map *m, uint32_t inside, uint32_t *ret);
 // "inside:outside:length" in decimal, as containerd writes it (core/mount, options uidmap=,
 // gidmap=). 0, or -EINVAL for anything else and for a run that is not valid; *ret is then
 // untouched.

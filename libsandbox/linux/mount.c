@@ -377,7 +377,8 @@ static int bind_apply(const struct mount_spec *spec, const struct options *o, in
     if (deep.attr_clr &&
         mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &deep, sizeof(deep)) < 0)
         return -errno;
-    int r = userns >= 0 ? idmap_tree(tree, userns, recursive) : 0;
+    // Where the options say whose, the whole tree is theirs.
+    int r = userns >= 0 ? idmap_tree(tree, userns, recursive && o->maps.uid.length) : 0;
     if (r == 0 && o->propagation)
         r = tree_propagation(tree, o->propagation);
     return r < 0 ? r : tree_attach(tree, target);
@@ -456,11 +457,11 @@ static const char *mount_remedy(int r, bool mapped)
     }
 }
 
-static int mount_error(const struct mount_spec *spec, const struct options *o, const char *target,
-                       int r, struct error *err)
+static int mount_error(const struct mount_spec *spec, const char *target, int r, bool mapped,
+                       struct error *err)
 {
     return error_errno(err, r, "cannot mount %.40s \"%.300s\" on \"%.300s\"%s", spec->type,
-                       spec->source, target, mount_remedy(r, o->maps.uid.length != 0));
+                       spec->source, target, mount_remedy(r, mapped));
 }
 
 static int target_error(const char *target, int r, struct error *err)
@@ -484,7 +485,7 @@ static int apply(const struct mount_spec *spec, struct options *o, const char *t
         return target_error(target, fd, err);
     bool bind = o->set & MS_BIND && !(o->set & MS_REMOUNT);
     int r = bind ? bind_apply(spec, o, -1, fd) : plain_apply(spec, o, cwd, fd, target);
-    return r < 0 ? mount_error(spec, o, target, r, err) : 0;
+    return r < 0 ? mount_error(spec, target, r, false, err) : 0;
 }
 
 // With one layer more. What the kernel refuses then, it may take without.
@@ -515,7 +516,7 @@ static int mapped_tree(const struct mount_spec *spec, struct options *o, int use
         return target_error(target, fd, err);
     int r = plain_mount(spec, o, cwd, fd);
     if (r < 0)
-        return mount_error(spec, o, target, r, err);
+        return mount_error(spec, target, r, true, err);
     _cleanup_close_ int tree =
         open_tree(AT_FDCWD, target, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
     r = tree < 0 ? -errno : 0;
@@ -523,7 +524,7 @@ static int mapped_tree(const struct mount_spec *spec, struct options *o, int use
         r = idmap_tree(tree, userns, false);
     if (r == 0 && o->propagation)
         r = tree_propagation(tree, o->propagation);
-    return r < 0 ? mount_error(spec, o, target, r, err) : take_fd(&tree);
+    return r < 0 ? mount_error(spec, target, r, true, err) : take_fd(&tree);
 }
 
 static int apply_mapped(const struct mount_spec *spec, struct options *o, const char *target,
@@ -537,7 +538,7 @@ static int apply_mapped(const struct mount_spec *spec, struct options *o, const 
         return target_error(target, fd, err);
     if (o->set & MS_BIND) {
         int r = bind_apply(spec, o, userns, fd);
-        return r < 0 ? mount_error(spec, o, target, r, err) : 0;
+        return r < 0 ? mount_error(spec, target, r, true, err) : 0;
     }
     struct aside aside = ASIDE_NONE;
     int tree = aside_enter(&aside, err);
@@ -547,7 +548,7 @@ static int apply_mapped(const struct mount_spec *spec, struct options *o, const 
     if (aside_leave(&aside, made < 0 ? NULL : err) < 0 || made < 0)
         return -1;
     int r = tree_attach(made, fd);
-    return r < 0 ? mount_error(spec, o, target, r, err) : 0;
+    return r < 0 ? mount_error(spec, target, r, true, err) : 0;
 }
 
 int mount_apply(const struct mount_spec *spec, const char *target, struct error *err)
@@ -568,7 +569,8 @@ int mount_apply(const struct mount_spec *spec, const char *target, struct error 
     return apply(spec, &o, target, err);
 }
 
-int mount_apply_at(const struct mount_spec *spec, int target, const char *name, struct error *err)
+int mount_apply_at(const struct mount_spec *spec, int userns, int target, const char *name,
+                   struct error *err)
 {
     _cleanup_(cleanup_options) struct options o = {0};
     buf_init(&o.data, MOUNT_DATA_MAX);
@@ -585,8 +587,9 @@ int mount_apply_at(const struct mount_spec *spec, int target, const char *name, 
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "mount on %.300s: a bind has no option \"%.100s\"", name,
                          buf_cstr(&o.data) ? buf_cstr(&o.data) : "");
-    int r = o.set & MS_BIND ? bind_apply(spec, &o, -1, target) : plain_mount(spec, &o, -1, target);
-    return r < 0 ? mount_error(spec, &o, name, r, err) : 0;
+    int r =
+        o.set & MS_BIND ? bind_apply(spec, &o, userns, target) : plain_mount(spec, &o, -1, target);
+    return r < 0 ? mount_error(spec, name, r, userns >= 0, err) : 0;
 }
 
 // ---- unmounting --------------------------------------------------------------------------------

@@ -41,9 +41,12 @@ struct mount_spec {
 int mount_apply(const struct mount_spec *spec, const char *target, struct error *err);
 
 // The same on what a descriptor (O_PATH) is of: for targets in a tree that others have made. `name`
-// is for the text. Options that map ids or stand for an overlay's are INVALID_ARGUMENT, and of a
-// bind those that are unknown, which the kernel would pass over.
-int mount_apply_at(const struct mount_spec *spec, int target, const char *name, struct error *err);
+// is for the text. The ids of a bind are mapped through user namespace `userns` (a descriptor; -1:
+// they are not), those of the mounts below it are not (as an OCI runtime does without "ridmap").
+// Options that map ids or stand for an overlay's are INVALID_ARGUMENT, and of a bind those that are
+// unknown, which the kernel would pass over.
+int mount_apply_at(const struct mount_spec *spec, int userns, int target, const char *name,
+                   struct error *err);
 
 // Lazily unmounts everything mounted at `path` (all layers). Not mounted, or absent, is success.
 // Does not follow symlinks. 0 or negative errno.

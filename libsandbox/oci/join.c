@@ -273,6 +273,35 @@ json_object *oci_id_mappings(const struct id_map *m)
     return take_ptr(list);
 }
 
+static int read_run(json_object *run, struct id_map *ret, struct error *err)
+{
+    int64_t numbers[3] = {-1, -1, -1};
+    static const char *const keys[] = {"containerID", "hostID", "size"};
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        if (json_get_int(run, keys[i], &numbers[i], err) < 0)
+            return -1;
+        if (numbers[i] < 0 || numbers[i] > UINT32_MAX)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: want a number from 0 to 4294967295",
+                             keys[i]);
+    }
+    *ret = (struct id_map){(uint32_t)numbers[0], (uint32_t)numbers[1], (uint32_t)numbers[2]};
+    return id_map_valid(ret) ? 0 : error_set(err, STATUS_INVALID_ARGUMENT, "no run of ids");
+}
+
+int oci_id_mappings_read(json_object *o, const char *key, struct id_map *ret, struct error *err)
+{
+    json_object *list = NULL;
+    *ret = (struct id_map){0};
+    if (json_get_array(o, key, &list, err) < 0)
+        return -1;
+    size_t n = list ? json_object_array_length(list) : 0;
+    if (n > 1)
+        return error_set(err, STATUS_UNIMPLEMENTED, "%s: %zu runs of ids, want one", key, n);
+    return n && read_run(json_object_array_get_idx(list, 0), ret, err) < 0
+               ? error_wrap(err, "%s[0]", key)
+               : 0;
+}
+
 // In a pod with a user namespace the files, which belong to the host's root, are mounted with the
 // pod's id mappings, so that they belong to its root.
 static int add_file(json_object *mounts, json_object *spec, const struct pod *pod,

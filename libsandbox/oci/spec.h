@@ -39,6 +39,9 @@ bool oci_spec_private_pid(json_object *spec);
 // One run as the OCI runtime spec writes it (linux.uidMappings): a list of one. NULL without
 // memory.
 json_object *oci_id_mappings(const struct id_map *m);
+// Reads such a list, `key` of `o`. None, or an empty one, is length 0. INVALID_ARGUMENT for what is
+// no run, UNIMPLEMENTED for more than one. 0 or -1.
+int oci_id_mappings_read(json_object *o, const char *key, struct id_map *ret, struct error *err);
 
 // Makes the container a member of the pod:
 // - namespaces: net, ipc and uts entries get the pod's path whatever they had, or are dropped where

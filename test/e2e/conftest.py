@@ -1,10 +1,14 @@
 """Fixtures: one node for the whole run, clean before and after every test."""
 
 import contextlib
+import os
 
 import pytest
 
 import node as kuasar
+import wasm
+
+ENGINES = ["wasmtime", "wasmedge"]
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +50,30 @@ def node(the_node):
 @pytest.fixture
 def pod(node):
     return node.pod()
+
+
+# ---- the Wasm kind ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def image(the_node, tmp_path_factory):
+    """Of modules (wasm.IMAGE); the path of one of them, the tool."""
+    return wasm.load(tmp_path_factory.mktemp("wasm"))
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    return wasm.there(request.param)
+
+
+# The engines themselves have no sanitizers.
+@pytest.fixture(params=ENGINES[:1] if os.environ.get("KUASAR_PRESET") == "asan" else ENGINES)
+def handler(request):
+    """Of one engine and no other."""
+    return f"kuasar-{wasm.there(request.param)}"
+
+
+# ---- failures -----------------------------------------------------------------------------------
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -35,9 +35,9 @@ def with_namespaces(fields, options):
 class Users:
     """A pod, and its containers with the namespace options that containerd wants to be the same."""
 
-    def __init__(self, node, options, **fields):
+    def __init__(self, node, options, handler=kuasar.HANDLER, **fields):
         self.options = {"userns_options": users()} | options
-        self.pod = node.pod(**with_namespaces(fields, self.options))
+        self.pod = node.pod(handler, **with_namespaces(fields, self.options))
         self.id = self.pod.id
 
     def create(self, *command, options=None, **fields):

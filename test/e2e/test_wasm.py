@@ -16,28 +16,10 @@ from test_io import Terminal
 if kuasar.KIND != "wasm":
     pytest.skip("for the Wasm kind", allow_module_level=True)
 
+pytestmark = pytest.mark.usefixtures("image")
+
 TOOL = "/tool.wasm"
 CACHE = pathlib.Path("/var/cache/kuasar-wasm")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def image(the_node, tmp_path_factory):
-    return wasm.load(tmp_path_factory.mktemp("wasm"))
-
-
-def there(engine):
-    """Skips the test where it is not."""
-    names = [line.split()[0] for line in kuasar.run("wasm-worker", "engines").stdout.splitlines()]
-    if engine not in names:
-        pytest.skip(f"wasm-worker has {', '.join(names)}, not {engine}")
-    return engine
-
-
-# The engines themselves have no sanitizers.
-@pytest.fixture(params=["wasmtime"] if os.environ.get("KUASAR_PRESET") == "asan" else ["wasmtime", "wasmedge"])
-def handler(request):
-    """Of one engine and no other."""
-    return f"kuasar-{there(request.param)}"
 
 
 @pytest.fixture
@@ -395,6 +377,7 @@ def test_many_at_once(node, handler):
     ("/component.wasm", "component"),
     ("/nothing.wasm", "nothing.wasm"),
     ("/data", "/data"),
+    ("/text.wasm", "text.wasm is no WebAssembly"),
 ])
 def test_what_cannot_be_run_says_why(default_pod, entry, says):
     with pytest.raises(Failed) as failure:
@@ -409,11 +392,6 @@ def test_a_module_over_the_limit_of_size(pod, tmp_path):
         big.truncate((256 << 20) + 1)
     with pytest.raises(Failed, match=r"big\.wasm.*268435457.*268435456"):
         run(pod, "/volume/big.wasm", mounts=[{"host_path": str(tmp_path), "container_path": "/volume"}])
-
-
-def test_what_is_no_module_is_a_native_program(default_pod):
-    container = run(default_pod, "/text.wasm")
-    assert container.wait_exit() != 0 and "exec format error" in crictl("logs", container.id).stderr
 
 
 def test_a_module_that_its_user_may_not_read(pod):

@@ -2,8 +2,10 @@
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -11,21 +13,13 @@ import node as kuasar
 import wasm
 import wire
 from node import crictl, crictl_json, until
-from test_wasm import CACHE, TOOL, outcome, run, there
+from test_wasm import CACHE, TOOL, outcome, run
 from wasm.binary import long_module
 
 if kuasar.KIND != "wasm":
     pytest.skip("for the Wasm kind", allow_module_level=True)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def image(the_node, tmp_path_factory):
-    return wasm.load(tmp_path_factory.mktemp("wasm"))
-
-
-@pytest.fixture(params=["wasmtime", "wasmedge"])
-def handler(request):
-    return f"kuasar-{there(request.param)}"
+pytestmark = pytest.mark.usefixtures("image")
 
 
 @pytest.fixture
@@ -254,7 +248,7 @@ HELLO = b"hello from a module (GET /it HTTP/1.0)\n"
 
 
 def test_port_forward_to_a_module(node):
-    pod = node.pod(f"kuasar-{there('wasmedge')}")  # which has sockets for modules
+    pod = node.pod(f"kuasar-{wasm.there('wasmedge')}")  # which has sockets for modules
     server = run(pod, "/server.wasm", "serve", "8080")
     until(server.logs, "it listens")
     forward = subprocess.Popen(["crictl", "port-forward", pod.id, "18082:8080"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -279,7 +273,7 @@ def test_a_pod_on_the_hosts_network(node, handler):
 
 
 def test_a_server_on_the_hosts_network(node):
-    pod = node.pod(f"kuasar-{there('wasmedge')}", **HOST)
+    pod = node.pod(f"kuasar-{wasm.there('wasmedge')}", **HOST)
     server = run(pod, "/server.wasm", "serve", "18083", **HOST)
     until(server.logs, "it listens")
     assert kuasar.http_get(18083, "/it").endswith(HELLO)
@@ -330,10 +324,10 @@ def ticks(pid):
         return 0
 
 
-def stopped_compiler():
-    """Pids of a worker and of the process that compiles for it, if any, when they have worked for a while: then they are
+def stopped_compiler(*others):
+    """Pids of a worker, none of these, and of the process that compiles for it, if any, when they have worked for a while: then they are
     stopped, and so do not come to an end by themselves."""
-    pids = [pid for worker in kuasar.pids_of("wasm-worker") for pid in (worker, *children(worker))]
+    pids = [pid for worker in kuasar.pids_of("wasm-worker") if worker not in others for pid in (worker, *children(worker))]
     if sum(map(ticks, pids)) < 20:
         return None
     for pid in pids:
@@ -362,6 +356,60 @@ def test_the_task_server_is_killed_while_a_module_is_compiled(node, handler, tmp
     assert not [entry for entry in set(CACHE.iterdir()) - set(entries) if not (entry / "code").exists()], "of the cache no half entry"
 
 
+def test_others_are_served_while_a_module_is_compiled(node, handler, tmp_path):
+    (tmp_path / "long.wasm").write_bytes(long_module(300_000))
+    busy = node.pod(handler)
+    other = running(node.pod(handler), "wait", "600")
+    container = busy.create("/volume/long.wasm", image=wasm.IMAGE, mounts=[{"host_path": str(tmp_path), "container_path": "/volume"}])
+    start = subprocess.Popen(["crictl", "start", container.id], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stopped = until(lambda: stopped_compiler(other.pid()), "it compiles")
+    assert other.exec(TOOL, "read", "/data/file").stdout == "from the image\n"
+    assert outcome(node.pod(handler), TOOL, "exit", "4")[0] == 4
+    other.stop(grace=30)
+    assert other.status()["exitCode"] == 128 + 15
+    assert start.poll() is None, "it has not been compiled meanwhile"
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+    start.wait(timeout=120)
+
+
+# ---- what idles ---------------------------------------------------------------------------------
+
+
+def seconds_of(pid):
+    return sum(int(ticks) for ticks in pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_module_that_has_ended_beside_one_that_lives_costs_nothing(node, pod):
+    """Nobody looks for ends again and again."""
+    running(pod, "wait", "600")
+    assert outcome(pod, TOOL, "exit", "0")[0] == 0
+    pids = node.daemon_pids().values()
+    before = sum(map(seconds_of, pids))
+    time.sleep(3)
+    assert sum(map(seconds_of, pids)) - before < 1.5
+
+
+def code_in(container):
+    """Of the mapped pages of the code: which file it is, and the fields of smaps."""
+    found = {}
+    for line in pathlib.Path(f"/proc/{container.pid()}/smaps").read_text().splitlines():
+        if re.match("[0-9a-f]+-", line):
+            name = line.split(maxsplit=5)
+            fields = found.setdefault(tuple(name[3:5]), {}) if len(name) > 5 and name[5].endswith("/code") else None
+        elif fields is not None and line.endswith(" kB"):
+            key, value, _ = line.split()
+            fields[key[:-1]] = fields.get(key[:-1], 0) + int(value)
+    return found
+
+
+def test_the_code_of_a_module_is_shared(node):
+    containers = [running(node.pod("kuasar-wasmtime"), "wait", "600") for _ in range(3)]
+    (file, fields), = code_in(containers[0]).items()
+    assert all(set(code_in(c)) == {file} for c in containers), "one file for all pods"
+    assert fields["Shared_Clean"] + fields["Shared_Dirty"] > 0 and fields["Pss"] < fields["Rss"]
+
+
 # ---- configuration ------------------------------------------------------------------------------
 
 
@@ -371,7 +419,7 @@ def engine_of(container):
 
 
 def test_the_configuration_chooses_where_nothing_else_does(node):
-    there("wasmedge")
+    wasm.there("wasmedge")
     assert engine_of(running(node.pod(), "wait", "600")) == ["wasmtime"]
     node.restart_daemons("--config", node.write("engine.toml", 'engine = "wasmedge"\n'))
     try:

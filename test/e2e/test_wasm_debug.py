@@ -8,13 +8,14 @@ import subprocess
 import pytest
 
 import node as kuasar
-import wasm
 from node import Failed, exit_code, run as run_program, until
 from test_io import Terminal
 from test_wasm import TOOL, outcome, run
 
 if kuasar.KIND != "wasm":
     pytest.skip("for the Wasm kind", allow_module_level=True)
+
+pytestmark = pytest.mark.usefixtures("image")
 
 APPLETS = ("sh", "ls", "cat", "id", "ps", "ln", "touch", "mount", "stty", "sleep", "readlink", "kill")
 AS_USER = {"linux": {"security_context": {"run_as_user": {"value": 1000}, "run_as_group": {"value": 1000}}}}
@@ -31,11 +32,6 @@ def make_tools(root):
     (root / "bin/tool").write_text("#!/bin/sh\necho the wrong one\n")
     (root / "bin/tool").chmod(0o755)
     return root
-
-
-@pytest.fixture(scope="module", autouse=True)
-def image(the_node, tmp_path_factory):
-    return wasm.load(tmp_path_factory.mktemp("wasm"))
 
 
 @pytest.fixture(scope="module")

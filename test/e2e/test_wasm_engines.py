@@ -14,22 +14,14 @@ import pytest
 import node as kuasar
 import wasm
 from node import Failed, crictl, exit_code, run as run_program, until
-from test_wasm import CACHE, TOOL, limited, outcome, run, there
+from test_wasm import CACHE, TOOL, limited, outcome, run
 from wasm.binary import long_module, program
 from wasm.worker import Bundle, Worker
 
 if kuasar.KIND != "wasm":
     pytest.skip("for the Wasm kind", allow_module_level=True)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def tool(the_node, tmp_path_factory):
-    return wasm.load(tmp_path_factory.mktemp("wasm"))
-
-
-@pytest.fixture(params=["wasmtime", "wasmedge"])
-def engine(request):
-    return there(request.param)
+pytestmark = pytest.mark.usefixtures("image")
 
 
 @pytest.fixture
@@ -168,7 +160,7 @@ def fetched(url):
 
 
 def test_a_web_server_by_the_sockets_of_wasmedge(node):
-    pod = node.pod(f"kuasar-{there('wasmedge')}")
+    pod = node.pod(f"kuasar-{wasm.there('wasmedge')}")
     server = run(pod, "/server.wasm", "serve", "8080")
     until(lambda: "listening" in server.logs(), "it listens")
     address = pod.ip()
@@ -184,7 +176,7 @@ def test_a_web_server_by_the_sockets_of_wasmedge(node):
 
 def test_wasmedge_opens_no_sockets_but_those_of_ip(node):
     """To the node's programs lead sockets in volumes."""
-    pod = node.pod(f"kuasar-{there('wasmedge')}")
+    pod = node.pod(f"kuasar-{wasm.there('wasmedge')}")
     inet4, inet6, unix, datagram, stream = "1", "2", "3", "1", "2"
     for family, type_, good in [(inet4, stream, True), (inet6, datagram, True), (unix, stream, False), (unix, datagram, False), ("0", stream, False)]:
         code, text = outcome(pod, "/server.wasm", "open", family, type_)
@@ -193,7 +185,7 @@ def test_wasmedge_opens_no_sockets_but_those_of_ip(node):
 
 def test_wasmtime_has_no_such_sockets_and_says_so(node):
     with pytest.raises(Failed, match="sock_open"):
-        run(node.pod(f"kuasar-{there('wasmtime')}"), "/server.wasm", "serve", "8080")
+        run(node.pod(f"kuasar-{wasm.there('wasmtime')}"), "/server.wasm", "serve", "8080")
 
 
 def test_exec_of_a_module(pod):
@@ -249,7 +241,7 @@ def libraries(container):
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_container_of_wasmedge_has_no_compiler(node, cached):
     """Its library is what most of the time and of the memory of a start would go to."""
-    pod = node.pod(f"kuasar-{there('wasmedge')}")
+    pod = node.pod(f"kuasar-{wasm.there('wasmedge')}")
     forget("wasmedge")
     if cached:
         outcome(pod, TOOL, "exit", "0")
@@ -262,7 +254,7 @@ def test_a_container_of_wasmedge_has_no_compiler(node, cached):
 # What may lie there after an upgrade of half the node: nothing, what is broken, what lacks a symbol.
 @pytest.mark.parametrize("content", [None, b"\x7fELF", "another"])
 def test_without_what_stands_for_it_the_compiler_is_loaded(node, content):
-    pod = node.pod(f"kuasar-{there('wasmedge')}")
+    pod = node.pod(f"kuasar-{wasm.there('wasmedge')}")
     before = LEAN.read_bytes()
     try:
         if content == "another":
@@ -299,7 +291,7 @@ def status_of(pid):
 
 def test_the_process_that_compiles(tmp_path):
     """It has the module, and a directory to write to; and ends with its worker."""
-    there("wasmedge")
+    wasm.there("wasmedge")
     bundle = Bundle(tmp_path)
     bundle.put(long_module(100_000))
     with contextlib.ExitStack() as stack:
@@ -328,10 +320,10 @@ def test_the_processor_in_the_name_of_code_is_the_same_on_all(tmp_path):
     try:
         for one in all_of_them:
             os.sched_setaffinity(0, {one})
-            names.add(bundle.work(there("wasmedge"), program(7)).name)
+            names.add(bundle.work(wasm.there("wasmedge"), program(7)).name)
     finally:
         os.sched_setaffinity(0, all_of_them)
-    assert len(names) == 1 and re.fullmatch("wasmedge-[0-9.]+-[0-9a-f]{16}-[0-9a-f]{64}", names.pop())
+    assert len(names) == 1 and re.fullmatch("wasmedge-[0-9.]+-o2-[0-9a-f]{16}-[0-9a-f]{64}", names.pop())
 
 
 def test_code_is_kept_by_engine(pod, engine):
@@ -355,16 +347,16 @@ def test_what_cannot_be_run_says_why(pod, entry, says):
 
 
 def test_a_component_is_for_another_engine(node):
-    pod = node.pod(f"kuasar-{there('wasmedge')}")
+    pod = node.pod(f"kuasar-{wasm.there('wasmedge')}")
     with pytest.raises(Failed, match="WasmEdge runs no components here; use wasmtime"):
         run(pod, "/component.wasm")
 
 
-def test_code_that_a_module_brings_along_is_none(node, tool, tmp_path):
+def test_code_that_a_module_brings_along_is_none(node, image, tmp_path):
     """A section of WasmEdge's compiled code in the module would be run as if it were ours."""
-    pod = node.pod(f"kuasar-{there('wasmedge')}")
+    pod = node.pod(f"kuasar-{wasm.there('wasmedge')}")
     name = b"\x08wasmedge"
-    (tmp_path / "brings.wasm").write_bytes(tool.read_bytes() + b"\0" + bytes([len(name) + 4]) + name + b"code")
+    (tmp_path / "brings.wasm").write_bytes(image.read_bytes() + b"\0" + bytes([len(name) + 4]) + name + b"code")
     volume = {"host_path": str(tmp_path), "container_path": "/volume"}
     before = set(kept("wasmedge"))
     for _ in range(2):
@@ -374,7 +366,7 @@ def test_code_that_a_module_brings_along_is_none(node, tool, tmp_path):
 
 
 def test_a_compiler_that_has_no_memory(node, tmp_path):
-    pod = node.pod(f"kuasar-{there('wasmedge')}")
+    pod = node.pod(f"kuasar-{wasm.there('wasmedge')}")
     (tmp_path / "long.wasm").write_bytes(long_module(300_000))
     volume = {"host_path": str(tmp_path), "container_path": "/volume"}
     with pytest.raises(Failed, match="wasmedge's compiler ended without a word, .* raise the memory limit"):

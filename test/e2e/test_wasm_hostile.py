@@ -10,7 +10,6 @@ import node as kuasar
 import wasm
 from node import Failed, until
 from test_wasm import CACHE, TOOL, limited, outcome, run
-from test_wasm import there
 from wasm import binary
 from wasm.worker import ENTRY, Bundle, keep
 from wire import INVALID, INTERNAL, PRECONDITION, UNIMPLEMENTED
@@ -18,21 +17,13 @@ from wire import INVALID, INTERNAL, PRECONDITION, UNIMPLEMENTED
 if kuasar.KIND != "wasm":
     pytest.skip("for the Wasm kind", allow_module_level=True)
 
+pytestmark = pytest.mark.usefixtures("image")
+
 ASAN = os.environ.get("KUASAR_PRESET") == "asan"
 # How many mutants of modules an engine gets; more make this a fuzzer.
 MUTANTS = {engine: int(os.environ.get("KUASAR_MUTANTS", n // (4 if ASAN else 1))) for engine, n in (("wasmtime", 1000), ("wasmedge", 300))}
 MEMORY = 256 << 20
 REFUSED = (INVALID, PRECONDITION, UNIMPLEMENTED)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def image(the_node, tmp_path_factory):
-    return wasm.load(tmp_path_factory.mktemp("wasm"))
-
-
-@pytest.fixture(params=["wasmtime", "wasmedge"])
-def engine(request):
-    return there(request.param)
 
 
 @pytest.fixture(scope="module")

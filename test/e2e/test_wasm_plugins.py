@@ -8,7 +8,6 @@ import pytest
 import node as kuasar
 import wasm
 from node import Failed, run as run_program
-from test_wasm import there
 
 if kuasar.KIND != "wasm":
     pytest.skip("for the Wasm kind", allow_module_level=True)
@@ -33,7 +32,7 @@ def build(name, *flags):
 
 @pytest.fixture(scope="module", autouse=True)
 def image(the_node, tmp_path_factory):
-    there("wasmedge")
+    wasm.there("wasmedge")
     modules = {f"{source.stem}.wasm": (wasm.compile_wat(source), 0o755, 0) for source in HERE.glob("*.wat")}
     files = modules | {"data/model": (b"a model\n", 0o644, 0), "data/secret": (b"a model\n", 0o600, 0)}
     wasm.load_image(tmp_path_factory.mktemp("plugins"), IMAGE, files, {"Entrypoint": ["/stand_in.wasm"], "Env": ["PATH=/bin"]})

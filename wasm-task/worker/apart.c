@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "code.h"
 #include "engines.h"
 #include "enter.h"
@@ -34,6 +35,7 @@ enum apart_fd {
     APART_PROCESS,                    // memfd: the OCI process of which it is
     APART_SAID,                       // pipe: struct outcome
     APART_CODE,
+    APART_USERS, // user namespace
     APART_END,
 };
 
@@ -45,7 +47,8 @@ static int make_directory(const struct plan *p, struct error *err)
     const struct {
         const char *key;
         long long value;
-    } numbers[] = {{"size", 2LL * WORKER_CODE_MAX}, {"uid", p->uid}, {"gid", p->gid}};
+    } numbers[] = {
+        {"size", 2LL * WORKER_CODE_MAX}, {"uid", plan_host_uid(p)}, {"gid", plan_host_gid(p)}};
     char text[24];
     _cleanup_close_ int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
     bool good = fs >= 0 && fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0700", 0) == 0;
@@ -73,7 +76,8 @@ static int close_others(int a, int b)
     return 0;
 }
 
-static int become(const struct plan *p, int code, int said, pid_t parent, struct error *err)
+static int become(const struct plan *p, int users, int code, int said, pid_t parent,
+                  struct error *err)
 {
     int attr = -1;
     if (enter_profile_open(p, &attr, err) < 0)
@@ -86,7 +90,7 @@ static int become(const struct plan *p, int code, int said, pid_t parent, struct
     // An exec's are still the host's.
     if (unshare(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) < 0)
         return error_errno(err, errno, "the compiler's namespaces");
-    if (enter_identity(p, attr, err) < 0)
+    if (enter_identity(p, users, attr, err) < 0)
         return -1;
     (void)signal(SIGXFSZ, SIG_IGN); // too large a file (RLIMIT_FSIZE) is an error of a write
     umask(077);
@@ -97,11 +101,11 @@ static int become(const struct plan *p, int code, int said, pid_t parent, struct
     return getppid() == parent ? filter_before_compile(err) : -1;
 }
 
-void apart_work(const struct engine_ops *engine, const struct plan *p, const void *module,
-                size_t len, int code, int said)
+void apart_work(const struct engine_ops *engine, const struct plan *p, int users,
+                const void *module, size_t len, int code, int said)
 {
     struct outcome out = {0};
-    out.result = become(p, code, said, getppid(), &out.err);
+    out.result = become(p, users, code, said, getppid(), &out.err);
     if (out.result == 0)
         out.result = engine->compile_apart(module, len, code, &out.err);
     _exit(write(said, &out, sizeof(out)) != sizeof(out));
@@ -131,18 +135,30 @@ static const struct engine_ops *load_engine(const char *name, const char *versio
     return NULL;
 }
 
-int apart_main(const char *name, const char *version)
+static int read_ids(struct id_maps *ids, char **argv)
+{
+    if (!argv[0][0] && !argv[1][0])
+        return 0;
+    return id_map_parse(argv[0], &ids->uid) < 0 ? -EINVAL : id_map_parse(argv[1], &ids->gid);
+}
+
+int apart_main(char **argv)
 {
     static struct plan plan;
     struct outcome out = {.result = -1};
     size_t len = 0;
     (void)prctl(PR_SET_NAME, "wasm-worker"); // it was executed by another name
-    const struct engine_ops *engine = load_engine(name, version, &out.err);
+    const struct engine_ops *engine = load_engine(argv[0], argv[1], &out.err);
     const void *module = engine ? map(APART_MODULE, &len) : NULL;
     if (engine && !module)
         error_errno(&out.err, errno, "the module");
-    if (module && plan_read_process(&plan, APART_PROCESS, &out.err) == 0)
-        apart_work(engine, &plan, module, len, APART_CODE, APART_SAID);
+    if (module && plan_read_process(&plan, APART_PROCESS, &out.err) == 0) {
+        int r = read_ids(&plan.ids, argv + 2);
+        if (r == 0)
+            apart_work(engine, &plan, plan.ids.uid.length ? APART_USERS : -1, module, len,
+                       APART_CODE, APART_SAID);
+        error_errno(&out.err, r, "ids of the user namespace");
+    }
     return write(APART_SAID, &out, sizeof(out)) != sizeof(out);
 }
 
@@ -189,10 +205,25 @@ static int execute(char *const argv[], const int copies[APART_END], pid_t parent
     return getppid() == parent ? execve("/proc/self/exe", argv, env) : -1;
 }
 
-static pid_t start(const struct engine_ops *engine, const int fds[APART_END])
+// "inside:outside:length", or "" for none.
+static char *id_map_text(const struct id_map *m, char text[static 40])
 {
-    char *const argv[] = {(char *)"wasm-worker", (char *)"compile", (char *)engine->name,
-                          (char *)engine->version(), NULL};
+    text[0] = '\0';
+    if (m->length)
+        (void)path_format(text, 40, "%u:%u:%u", m->inside, m->outside, m->length);
+    return text;
+}
+
+static pid_t start(const struct engine_ops *engine, const struct plan *p, const int fds[APART_END])
+{
+    char uids[40], gids[40];
+    char *const argv[] = {(char *)"wasm-worker",
+                          (char *)"compile",
+                          (char *)engine->name,
+                          (char *)engine->version(),
+                          id_map_text(&p->ids.uid, uids),
+                          id_map_text(&p->ids.gid, gids),
+                          NULL};
     struct outcome out = {.result = -1};
     int copies[APART_END];
     pid_t parent = getpid(), pid = fork();
@@ -205,8 +236,8 @@ static pid_t start(const struct engine_ops *engine, const int fds[APART_END])
     _exit(write(copies[APART_SAID], &out, sizeof(out)) != sizeof(out));
 }
 
-int apart_compile(const struct engine_ops *engine, const struct plan *p, int module, int code,
-                  struct error *err)
+int apart_compile(const struct engine_ops *engine, const struct plan *p, int users, int module,
+                  int code, struct error *err)
 {
     int said[2];
     _cleanup_close_ int process = json_memory_file(p->process, "process");
@@ -215,8 +246,10 @@ int apart_compile(const struct engine_ops *engine, const struct plan *p, int mod
     const int fds[APART_END] = {[APART_MODULE] = module,
                                 [APART_PROCESS] = process,
                                 [APART_SAID] = said[1],
-                                [APART_CODE] = code};
-    pid_t pid = start(engine, fds);
+                                [APART_CODE] = code,
+                                // Each has one, if only what is there already.
+                                [APART_USERS] = users >= 0 ? users : module};
+    pid_t pid = start(engine, p, fds);
     int e = errno;
     close_fd(&said[1]);
     int r = pid < 0 ? error_errno(err, e, "the compiler's process")

@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "linux/userns.h"
 
 // ---- namespaces ---------------------------------------------------------------------------------
 
@@ -106,7 +107,22 @@ int enter_pids(const struct plan *p, struct error *err)
     return own ? become_first(err) : 0;
 }
 
+int enter_users_open(const struct plan *p, int *ret, struct error *err)
+{
+    *ret = p->user_ns ? open(p->user_ns, O_RDONLY | O_CLOEXEC) : -1;
+    return p->user_ns && *ret < 0
+               ? error_errno(err, errno, "the pod's user namespace %s", p->user_ns)
+               : 0;
+}
+
 // ---- the root -----------------------------------------------------------------------------------
+
+// The container's own root, as the host has it, owns what is made for it.
+static void host_root(const struct plan *p, uid_t *uid, gid_t *gid)
+{
+    *uid = p->ids.uid.length ? p->ids.uid.outside : 0;
+    *gid = p->ids.gid.length ? p->ids.gid.outside : 0;
+}
 
 int enter_open(int root, const char *path, uint64_t flags)
 {
@@ -116,8 +132,17 @@ int enter_open(int root, const char *path, uint64_t flags)
     return fd < 0 ? -errno : fd;
 }
 
+// Makes it the container's.
+static int give(const struct plan *p, int at, const char *name, int flags)
+{
+    uid_t uid;
+    gid_t gid;
+    host_root(p, &uid, &gid);
+    return (uid || gid) && fchownat(at, name, uid, gid, flags) < 0 ? -errno : 0;
+}
+
 // Opens a path, whose last component is made if it is missing.
-static int open_or_make(int root, char *path, bool directory)
+static int open_or_make(const struct plan *p, int root, char *path, bool directory)
 {
     int fd = enter_open(root, path, O_PATH);
     if (fd != -ENOENT)
@@ -129,24 +154,28 @@ static int open_or_make(int root, char *path, bool directory)
     if (dir < 0)
         return dir;
     int r = directory ? mkdirat(dir, slash + 1, 0755) : mknodat(dir, slash + 1, S_IFREG | 0644, 0);
-    return r < 0 && errno != EEXIST ? -errno : enter_open(root, path, O_PATH);
+    if (r < 0 && errno != EEXIST)
+        return -errno;
+    if (r == 0 && (r = give(p, dir, slash + 1, AT_SYMLINK_NOFOLLOW)) < 0)
+        return r;
+    return enter_open(root, path, O_PATH);
 }
 
 // Opens what a mount goes on; what is missing on the way is made. Returns a descriptor (O_PATH) or
 // a negative errno.
-static int open_target(int root, const char *path, bool directory)
+static int open_target(const struct plan *p, int root, const char *path, bool directory)
 {
     char part[PATH_MAX];
     if (path_format(part, sizeof(part), "%s", path) < 0)
         return -ENAMETOOLONG;
     for (char *end = strchr(part + 1, '/'); end; end = strchr(end + 1, '/')) {
         *end = '\0';
-        _cleanup_close_ int fd = open_or_make(root, part, true);
+        _cleanup_close_ int fd = open_or_make(p, root, part, true);
         *end = '/';
         if (fd < 0)
             return fd;
     }
-    return open_or_make(root, part, directory);
+    return open_or_make(p, root, part, directory);
 }
 
 static bool is_bind(const struct mount_spec *m)
@@ -166,7 +195,23 @@ static bool is_same(int a, int b)
     return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-static int mount_one(int root, const struct plan_mount *m, struct error *err)
+// A new file system of the kernel's belongs to the host's root.
+static int give_mounted(const struct plan *p, int root, const struct plan_mount *m)
+{
+    struct stat st;
+    if (!p->ids.uid.length || strcmp(m->spec.type, "tmpfs") != 0)
+        return 0;
+    _cleanup_close_ int fd = enter_open(root, m->destination, O_PATH);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return fd < 0 ? fd : -errno;
+    if (st.st_uid != 0 || st.st_gid != 0)
+        return 0;
+    int r = give(p, fd, "", AT_EMPTY_PATH);
+    return r == -EROFS ? 0 : r;
+}
+
+static int mount_one(const struct plan *p, int root, int users, const struct plan_mount *m,
+                     struct error *err)
 {
     struct stat st;
     bool directory = true;
@@ -175,13 +220,16 @@ static int mount_one(int root, const struct plan_mount *m, struct error *err)
             return error_errno(err, errno, "source %s", m->spec.source ? m->spec.source : "");
         directory = S_ISDIR(st.st_mode);
     }
-    _cleanup_close_ int target = open_target(root, m->destination, directory);
+    _cleanup_close_ int target = open_target(p, root, m->destination, directory);
     if (target < 0)
         return error_errno(err, target, "destination %s", m->destination);
     if (is_same(root, target)) // it would not become our root
         return error_set(err, STATUS_INVALID_ARGUMENT, "destination %s: is the root itself",
                          m->destination);
-    return mount_apply_at(&m->spec, target, m->destination, err);
+    if (mount_apply_at(&m->spec, m->mapped ? users : -1, target, m->destination, err) < 0)
+        return -1;
+    int r = give_mounted(p, root, m);
+    return r < 0 ? error_errno(err, r, "owner of %s", m->destination) : 0;
 }
 
 // The rootfs on itself, so that it is a mount of this namespace alone; returns its descriptor.
@@ -209,7 +257,7 @@ static int mask(int at)
     static const struct mount_spec none = {.type = "bind", .source = "/dev/null"};
     if (fstat(at, &st) < 0)
         return -errno;
-    return mount_apply_at(S_ISDIR(st.st_mode) ? &empty : &none, at, "", NULL) < 0 ? -EINVAL : 0;
+    return mount_apply_at(S_ISDIR(st.st_mode) ? &empty : &none, -1, at, "", NULL) < 0 ? -EINVAL : 0;
 }
 
 // Covers a path with itself, read-only.
@@ -238,13 +286,13 @@ static int cover(int root, char *const *paths, const char *field, int (*how)(int
     return 0;
 }
 
-int enter_mounts(const struct plan *p, struct error *err)
+int enter_mounts(const struct plan *p, int users, struct error *err)
 {
     _cleanup_close_ int root = take_root(p, err);
     if (root < 0)
         return -1;
     for (size_t i = 0; i < p->n_mounts; i++) {
-        if (mount_one(root, &p->mounts[i], err) < 0)
+        if (mount_one(p, root, users, &p->mounts[i], err) < 0)
             return error_wrap(err, "mounts[%zu]", i);
     }
     if (cover(root, p->readonly, "readonlyPaths", make_readonly, err) < 0 ||
@@ -270,11 +318,33 @@ int enter_root(const struct plan *p, int root, struct error *err)
 
 // ---- a container that is there -----------------------------------------------------------------
 
-int enter_container_pids(int pidfd, pid_t pid, struct error *err)
+// The user namespace of a process, and whose ids it has; *ret_users is -1 if it is ours.
+static int find_users(pid_t pid, struct id_maps *ids, int *ret_users, struct error *err)
 {
     char path[64];
+    struct stat theirs, ours;
+    snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+    *ret_users = -1;
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &theirs) < 0 || stat("/proc/self/ns/user", &ours) < 0)
+        return error_errno(err, errno, "the container's user namespace");
+    if (theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino)
+        return 0;
+    int r = userns_maps(pid, ids);
+    if (r < 0)
+        return error_errno(err, r, "the container's user namespace");
+    *ret_users = take_fd(&fd);
+    return 0;
+}
+
+int enter_container_pids(int pidfd, pid_t pid, struct plan *p, int *ret_users, struct error *err)
+{
+    char path[64];
+    _cleanup_close_ int users = -1;
     snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
     _cleanup_close_ int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root >= 0 && find_users(pid, &p->ids, &users, err) < 0)
+        return -1;
     // If the process is there still, the number has been its all the time.
     if (root < 0 || syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 ||
         setns(pidfd, CLONE_NEWPID) < 0)
@@ -284,6 +354,9 @@ int enter_container_pids(int pidfd, pid_t pid, struct error *err)
         return error_errno(err, errno, "fork");
     if (child > 0)
         _exit(0);
+    if (plan_check_ids(p, err) < 0)
+        return -1;
+    *ret_users = take_fd(&users);
     return take_fd(&root);
 }
 
@@ -297,15 +370,30 @@ int enter_container(int pidfd, struct error *err)
 
 // ---- identity -----------------------------------------------------------------------------------
 
+// As the host has them.
+static int set_host_groups(const struct plan *p)
+{
+    _cleanup_free_ gid_t *groups = calloc(p->n_groups + 1, sizeof(*groups));
+    if (!groups)
+        return -1;
+    for (size_t i = 0; i < p->n_groups; i++) {
+        if (id_map_outside(&p->ids.gid, p->groups[i], &groups[i]) < 0)
+            return -1;
+    }
+    return setgroups(p->n_groups, groups);
+}
+
 // Groups are not given back: no file is opened with them meanwhile, and the identity sets them.
 int enter_user(const struct plan *p, struct error *err)
 {
-    if (setgroups(p->n_groups, p->groups) < 0)
+    const uid_t uid = plan_host_uid(p);
+    const gid_t gid = plan_host_gid(p);
+    if (set_host_groups(p) < 0)
         return error_errno(err, errno, "process.user: groups");
-    setfsgid(p->gid);
-    setfsuid(p->uid);
+    setfsgid(gid);
+    setfsuid(uid);
     // They have no errors of their own; -1 is nobody and tells who it is.
-    if ((uid_t)setfsuid((uid_t)-1) != p->uid || (gid_t)setfsgid((gid_t)-1) != p->gid)
+    if ((uid_t)setfsuid((uid_t)-1) != uid || (gid_t)setfsgid((gid_t)-1) != gid)
         return error_set(err, STATUS_INTERNAL, "process.user: cannot be it");
     return 0;
 }
@@ -371,12 +459,15 @@ static int give_up_privileges(struct error *err)
     return 0;
 }
 
-static int take_user(const struct plan *p, struct error *err)
+static int take_user(const struct plan *p, int users, struct error *err)
 {
+    // Before the user namespace is joined: raising one takes the host's root.
     for (size_t i = 0; i < p->n_rlimits; i++) {
         if (setrlimit((__rlimit_resource_t)p->rlimits[i].resource, &p->rlimits[i].limit) < 0)
             return error_errno(err, errno, "process.rlimits[%zu]", i);
     }
+    if (users >= 0 && setns(users, CLONE_NEWUSER) < 0)
+        return error_errno(err, errno, "join the pod's user namespace");
     if (setgroups(p->n_groups, p->groups) < 0 || setresgid(p->gid, p->gid, p->gid) < 0)
         return error_errno(err, errno, "process.user: groups");
     // The bounding set can only be emptied with CAP_SETPCAP, so before the user changes; the other
@@ -400,11 +491,12 @@ static int be_alone(struct error *err)
                : 0;
 }
 
-int enter_identity(const struct plan *p, int attr, struct error *err)
+int enter_identity(const struct plan *p, int users, int attr, struct error *err)
 {
-    int r = be_alone(err) < 0 || take_user(p, err) < 0 || take_profile(p, attr, err) < 0
+    int r = be_alone(err) < 0 || take_user(p, users, err) < 0 || take_profile(p, attr, err) < 0
                 ? -1
                 : give_up_privileges(err);
+    close_fd(&users);
     close_fd(&attr);
     return r;
 }

@@ -16,17 +16,21 @@ int enter_namespaces(const struct plan *p, struct error *err);
 // one, of which it is the first process, it ends by the signals by which others do, and leaves no
 // zombies.
 int enter_pids(const struct plan *p, struct error *err);
+// Opens the user namespace of the spec: *ret is -1 if it has none. It is joined last.
+int enter_users_open(const struct plan *p, int *ret, struct error *err);
 // Makes a mount namespace of our own, with the mounts of the spec on the rootfs, masked and
-// read-only paths covered. Returns the rootfs (O_PATH), or -1.
-int enter_mounts(const struct plan *p, struct error *err);
+// read-only paths covered. What is made for them belongs to the root of `users` (the user
+// namespace; -1: none). Returns the rootfs (O_PATH), or -1.
+int enter_mounts(const struct plan *p, int users, struct error *err);
 // Opens a file below a root; links and ".." are resolved inside it. A descriptor or a negative
 // errno.
 int enter_open(int root, const char *path, uint64_t flags);
 // Makes it the root, beside which nothing is left.
 int enter_root(const struct plan *p, int root, struct error *err);
 // For an exec. Goes on as a new process in the pid namespace of a container, whose first process is
-// behind `pidfd`; the old one ends. Returns the container's root (O_PATH), or -1.
-int enter_container_pids(int pidfd, pid_t pid, struct error *err);
+// behind `pidfd`; the old one ends. Tells whose ids it has: in p->ids, and its user namespace in
+// *ret_users (-1: ours), as enter_users_open. Returns the container's root (O_PATH), or -1.
+int enter_container_pids(int pidfd, pid_t pid, struct plan *p, int *ret_users, struct error *err);
 // Joins all other namespaces of it; its root is ours then.
 int enter_container(int pidfd, struct error *err);
 // For a file that the container's user is to open in a root that is not ours yet: the kernel looks
@@ -37,9 +41,9 @@ int enter_user_left(struct error *err);
 // Where this process takes an AppArmor profile, which its root will not show any more: for
 // enter_identity. 0, with -1 in *ret_attr if the spec has none, or -1.
 int enter_profile_open(const struct plan *p, int *ret_attr, struct error *err);
-// Limits, groups, user, umask, AppArmor profile (`attr`: closed); no capability, no_new_privs, not
-// dumpable. From here on the process has nothing that the container should not have.
-// FAILED_PRECONDITION: it has other threads.
-int enter_identity(const struct plan *p, int attr, struct error *err);
+// Limits, user namespace, groups, user, umask, AppArmor profile (`users`, `attr`: closed); no
+// capability, no_new_privs, not dumpable. From here on the process has nothing that the container
+// should not have. FAILED_PRECONDITION: it has other threads.
+int enter_identity(const struct plan *p, int users, int attr, struct error *err);
 
 #endif

@@ -3,7 +3,7 @@
 // SYNOPSIS
 //     wasm-worker run ENGINE CACHE CONSOLE PLUGINS BUNDLE
 //     wasm-worker exec ENGINE CACHE CONSOLE PLUGINS PID CGROUP DEBUG
-//     wasm-worker compile ENGINE VERSION
+//     wasm-worker compile ENGINE VERSION UIDS GIDS
 //     wasm-worker engines | --version | --help
 //
 // The engines that there are, with their versions, are for people. Else started by wasm-task, as
@@ -195,6 +195,7 @@ struct work {
     int debug;    // debug_find: the program is not the container's but one of those; -1: none
     bool missing; // it is neither's
     int terminal; // the slave; -1: none
+    int users;    // enter_users_open; -1: none
     int attr;     // enter_profile_open; -1: none
 };
 
@@ -239,7 +240,7 @@ static int compile_apart(struct work *w, struct error *err)
     _cleanup_close_ int module = take_fd(&w->module.fd);
     if (w->native || w->code >= 0 || !w->engine->compile_apart)
         return 0;
-    int r = apart_compile(w->engine, &w->plan, module, WORKER_CODE, err);
+    int r = apart_compile(w->engine, &w->plan, w->users, module, WORKER_CODE, err);
     w->made = r > 0;
     return r < 0 ? error_wrap(err, "%.200s", w->plan.args[0]) : 0;
 }
@@ -267,10 +268,10 @@ static int enter_directory(const struct plan *p, struct error *err)
 
 static int become(struct work *w, struct error *err)
 {
-    if (w->terminal >= 0 &&
-        (fchown(w->terminal, w->plan.uid, (gid_t)-1) < 0 || terminal_take(w->terminal, err) < 0))
+    if (w->terminal >= 0 && (fchown(w->terminal, plan_host_uid(&w->plan), (gid_t)-1) < 0 ||
+                             terminal_take(w->terminal, err) < 0))
         return -1;
-    return enter_identity(&w->plan, take_fd(&w->attr), err);
+    return enter_identity(&w->plan, take_fd(&w->users), take_fd(&w->attr), err);
 }
 
 // wasm-worker run ENGINE CACHE CONSOLE PLUGINS BUNDLE
@@ -280,11 +281,11 @@ static int prepare_run(struct work *w, char **argv, struct error *err)
     struct oci_resources resources;
     if (plan_read(plan, argv[0], err) < 0 || read_limits(plan->spec, &resources, err) < 0 ||
         enter_cgroup(plan, &resources.limits, err) < 0 || load_plugins(w, err) < 0 ||
-        set_oom_score(plan, err) < 0 || enter_namespaces(plan, err) < 0 ||
-        enter_pids(plan, err) < 0)
+        set_oom_score(plan, err) < 0 || enter_users_open(plan, &w->users, err) < 0 ||
+        enter_namespaces(plan, err) < 0 || enter_pids(plan, err) < 0)
         return -1;
     w->memory_max = module_memory(resources.limits.memory);
-    _cleanup_close_ int root = enter_mounts(plan, err);
+    _cleanup_close_ int root = enter_mounts(plan, w->users, err);
     if (root < 0 || find_work(w, root, false, err) < 0 || compile_apart(w, err) < 0 ||
         enter_profile_open(plan, &w->attr, err) < 0 || enter_root(plan, root, err) < 0 ||
         enter_directory(plan, err) < 0)
@@ -331,7 +332,8 @@ static int prepare_exec(struct work *w, char **argv, struct error *err)
         return -1;
     close(spec);
     w->debug_rootfs = argv[2];
-    _cleanup_close_ int root = enter_container_pids(container, atoi(argv[0]), err);
+    _cleanup_close_ int root =
+        enter_container_pids(container, atoi(argv[0]), &w->plan, &w->users, err);
     if (root < 0 || find_work(w, root, true, err) < 0 || compile_apart(w, err) < 0 ||
         enter_profile_open(&w->plan, &w->attr, err) < 0 || join_container(w, container, err) < 0)
         return -1;
@@ -440,14 +442,14 @@ static int work_all(struct work *w, size_t verb, char **argv)
 
 int main(int argc, char **argv)
 {
-    static struct work work = {.module.fd = -1, .code = -1, .debug = -1, .attr = -1};
+    static struct work work = {.module.fd = -1, .code = -1, .debug = -1, .users = -1, .attr = -1};
     size_t verb = 0;
     for (size_t i = 0; argc == 2 && i < ARRAY_SIZE(questions); i++) {
         if (strcmp(questions[i].name, argv[1]) == 0)
             return questions[i].print();
     }
-    if (argc == 4 && strcmp(argv[1], "compile") == 0)
-        return apart_main(argv[2], argv[3]);
+    if (argc == 6 && strcmp(argv[1], "compile") == 0)
+        return apart_main(argv + 2);
     while (argc > 1 && verb < ARRAY_SIZE(verbs) && strcmp(verbs[verb].name, argv[1]) != 0)
         verb++;
     if (argc < COMMON_ARGS || verb == ARRAY_SIZE(verbs) || argc - COMMON_ARGS != verbs[verb].argc) {

@@ -207,11 +207,27 @@ static bool is_for_native(const char *type)
     return false;
 }
 
-static int read_mount(struct plan_mount *ret, json_object *o, struct error *err)
+// What belongs to the host's users, mounted as if it were the container's.
+static int read_mapping(const struct plan *p, bool *ret, json_object *o, struct error *err)
+{
+    struct id_maps ids = {0};
+    if (oci_id_mappings_read(o, "uidMappings", &ids.uid, err) < 0 ||
+        oci_id_mappings_read(o, "gidMappings", &ids.gid, err) < 0)
+        return -1;
+    *ret = ids.uid.length || ids.gid.length;
+    return !*ret || id_maps_equal(&ids, &p->ids)
+               ? 0
+               : error_set(err, STATUS_UNIMPLEMENTED,
+                           "uidMappings, gidMappings: a WebAssembly container can only have those "
+                           "of its user namespace");
+}
+
+static int read_mount(const struct plan *p, struct plan_mount *ret, json_object *o,
+                      struct error *err)
 {
     char **options = NULL;
     ret->spec.type = "bind";
-    if (unsupported_check_mount(o, err) < 0 ||
+    if (read_mapping(p, &ret->mapped, o, err) < 0 ||
         json_get_string(o, "destination", &ret->destination, err) < 0 ||
         json_get_string(o, "type", &ret->spec.type, err) < 0 ||
         json_get_string(o, "source", &ret->spec.source, err) < 0 ||
@@ -238,7 +254,7 @@ static int read_mounts(struct plan *p, struct error *err)
         return error_errno(err, ENOMEM, "mounts");
     for (size_t i = 0; i < n; i++) {
         struct plan_mount *m = &p->mounts[p->n_mounts++];
-        if (read_mount(m, json_object_array_get_idx(list, i), err) < 0)
+        if (read_mount(p, m, json_object_array_get_idx(list, i), err) < 0)
             return error_wrap(err, "mounts[%zu]", i);
         if (is_for_native(m->spec.type) || strcmp(m->destination, "/dev") == 0) {
             free((void *)m->spec.options);
@@ -264,14 +280,16 @@ static const struct namespace_type namespace_types[] = {
     {"uts", CLONE_NEWUTS, offsetof(struct plan, uts_ns)},
     {"pid", CLONE_NEWPID, offsetof(struct plan, pid_ns)},
     {"cgroup", CLONE_NEWCGROUP, offsetof(struct plan, cgroup_ns)},
+    {"user", 0, offsetof(struct plan, user_ns)}, // never new: checked
 };
 
 static int add_namespace(struct plan *p, const char *type, const char *path, struct error *err)
 {
-    if (strcmp(type, "user") == 0)
-        return error_set(err, STATUS_UNIMPLEMENTED,
-                         "a WebAssembly container cannot run in a user namespace of its pod yet: "
-                         "set hostUsers: true");
+    if (strcmp(type, "user") == 0 && !(path && path[0]))
+        return error_set(
+            err, STATUS_UNIMPLEMENTED,
+            "user: a WebAssembly container cannot have one of its own, only its pod's, "
+            "by path");
     if (strcmp(type, "mount") == 0 && !(path && path[0]))
         return 0;
     for (size_t i = 0; i < ARRAY_SIZE(namespace_types); i++) {
@@ -303,6 +321,55 @@ static int read_namespaces(struct plan *p, json_object *os, struct error *err)
     return 0;
 }
 
+// ---- ids ----------------------------------------------------------------------------------------
+
+static int read_ids(struct plan *p, json_object *os, struct error *err)
+{
+    if (oci_id_mappings_read(os, "uidMappings", &p->ids.uid, err) < 0 ||
+        oci_id_mappings_read(os, "gidMappings", &p->ids.gid, err) < 0)
+        return -1;
+    bool mapped = p->ids.uid.length && p->ids.gid.length;
+    if (mapped != (p->user_ns != NULL) || !p->ids.uid.length != !p->ids.gid.length)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "uidMappings, gidMappings: want both with a user namespace, and none "
+                         "without one");
+    return 0;
+}
+
+static uint32_t outside(const struct id_map *m, uint32_t id)
+{
+    uint32_t host = UINT32_MAX; // nobody
+    (void)id_map_outside(m, id, &host);
+    return host;
+}
+
+uid_t plan_host_uid(const struct plan *p)
+{
+    return outside(&p->ids.uid, p->uid);
+}
+
+gid_t plan_host_gid(const struct plan *p)
+{
+    return outside(&p->ids.gid, p->gid);
+}
+
+int plan_check_ids(const struct plan *p, struct error *err)
+{
+    static const char text[] =
+        "process: user: %s: %u is none of the pod's: its user namespace has %u ids from %u on";
+    const struct id_map *u = &p->ids.uid, *g = &p->ids.gid;
+    if (outside(u, p->uid) == UINT32_MAX)
+        return error_set(err, STATUS_INVALID_ARGUMENT, text, "uid", p->uid, u->length, u->inside);
+    if (outside(g, p->gid) == UINT32_MAX)
+        return error_set(err, STATUS_INVALID_ARGUMENT, text, "gid", p->gid, g->length, g->inside);
+    for (size_t i = 0; i < p->n_groups; i++) {
+        if (outside(g, p->groups[i]) == UINT32_MAX)
+            return error_set(err, STATUS_INVALID_ARGUMENT, text, "additionalGids", p->groups[i],
+                             g->length, g->inside);
+    }
+    return 0;
+}
+
 // ---- all of it ---------------------------------------------------------------------------------
 
 static int read_paths(json_object *os, const char *key, char ***ret, struct error *err)
@@ -322,9 +389,9 @@ static int read_linux(struct plan *p, struct error *err)
     json_object *os = NULL;
     if (json_get_object(p->spec, "linux", &os, err) < 0)
         return -1;
-    if (os &&
-        (read_namespaces(p, os, err) < 0 || read_paths(os, "maskedPaths", &p->masked, err) < 0 ||
-         read_paths(os, "readonlyPaths", &p->readonly, err) < 0))
+    if (os && (read_namespaces(p, os, err) < 0 || read_ids(p, os, err) < 0 ||
+               read_paths(os, "maskedPaths", &p->masked, err) < 0 ||
+               read_paths(os, "readonlyPaths", &p->readonly, err) < 0))
         return error_wrap(err, "linux");
     return 0;
 }
@@ -344,8 +411,8 @@ static int read_spec(struct plan *p, const char *bundle, struct error *err)
     json_object *process = NULL;
     if (unsupported_check(p->spec, err) < 0 ||
         json_get_object(p->spec, "process", &process, err) < 0 ||
-        read_process(p, process, err) < 0 || read_mounts(p, err) < 0 || read_linux(p, err) < 0 ||
-        json_get_string(p->spec, "hostname", &p->hostname, err) < 0 ||
+        read_process(p, process, err) < 0 || read_linux(p, err) < 0 || plan_check_ids(p, err) < 0 ||
+        read_mounts(p, err) < 0 || json_get_string(p->spec, "hostname", &p->hostname, err) < 0 ||
         json_get_string(p->spec, "domainname", &p->domainname, err) < 0 ||
         preload_find(p->spec, p->env, &p->nn_preload, err) < 0)
         return -1;

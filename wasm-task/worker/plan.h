@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "base/id_map.h"
 #include "base/json.h"
 #include "linux/mount.h"
 
@@ -28,6 +29,7 @@ struct plan_rlimit {
 struct plan_mount {
     const char *destination;
     struct mount_spec spec;
+    bool mapped; // its ids are the container's
 };
 
 // Strings are borrowed from `spec`, or arrays of them.
@@ -49,7 +51,9 @@ struct plan {
     struct plan_rlimit rlimits[PLAN_RLIMITS_MAX];
     size_t n_rlimits;
     const char *net_ns, *ipc_ns, *uts_ns, *pid_ns, *cgroup_ns; // paths; NULL: as we are, or new
-    int new_ns;                        // CLONE_NEW* of those that are to be new, without a path
+    const char *user_ns;                                       // a path; NULL: as we are
+    struct id_maps ids; // of it, or of an exec's container; lengths 0: ids are the host's
+    int new_ns;         // CLONE_NEW* of those that are to be new, without a path
     const char *hostname, *domainname; // of a new uts namespace; NULL: as it is
     struct plan_mount *mounts;
     size_t n_mounts;
@@ -67,6 +71,12 @@ int plan_make(struct plan *p, json_object *spec, const char *bundle, struct erro
 int plan_read_process(struct plan *p, int fd, struct error *err);
 // The same from memory.
 int plan_parse_process(struct plan *p, const void *text, size_t len, struct error *err);
+// The user's ids, and the group's, as the host has them. Those of the spec are mapped: it is
+// checked.
+uid_t plan_host_uid(const struct plan *p);
+gid_t plan_host_gid(const struct plan *p);
+// INVALID_ARGUMENT for a user or a group that has none of `ids`. 0 or -1.
+int plan_check_ids(const struct plan *p, struct error *err);
 // $PATH of its environment; "/" if it has none.
 const char *plan_path(const struct plan *p);
 void plan_done(struct plan *p);

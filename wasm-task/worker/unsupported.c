@@ -5,8 +5,6 @@
 #include "base/cleanup.h"
 
 #define DEPTH_MAX 3
-#define HOST_USERS                                                                                 \
-    "a WebAssembly container cannot run in a user namespace of its pod yet: set hostUsers: true"
 
 // Keys from the top on, and what to do about it.
 struct field {
@@ -21,8 +19,6 @@ static const struct field of_spec[] = {
     {{"hooks", "startContainer"}, "no hooks are run: leave them out"},
     {{"hooks", "poststart"}, "no hooks are run: leave them out"},
     {{"hooks", "poststop"}, "no hooks are run: leave them out"},
-    {{"linux", "uidMappings"}, HOST_USERS},
-    {{"linux", "gidMappings"}, HOST_USERS},
     {{"linux", "devices"},
      "a WebAssembly container has no devices (a privileged one asks for all): leave them out"},
     {{"linux", "netDevices"}, "give them to the pod"},
@@ -52,11 +48,6 @@ static const struct field of_process[] = {
     {{"scheduler"}, "leave it out"},
     {{"ioPriority"}, "leave it out"},
     {{"execCPUAffinity"}, "leave it out"},
-};
-
-static const struct field of_mount[] = {
-    {{"uidMappings"}, HOST_USERS},
-    {{"gidMappings"}, HOST_USERS},
 };
 
 // Whatever is there, but for what is as good as nothing.
@@ -138,9 +129,4 @@ int unsupported_check_resources(json_object *resources, struct error *err)
 int unsupported_check_process(json_object *process, struct error *err)
 {
     return check(process, of_process, ARRAY_SIZE(of_process), err);
-}
-
-int unsupported_check_mount(json_object *mount, struct error *err)
-{
-    return check(mount, of_mount, ARRAY_SIZE(of_mount), err);
 }

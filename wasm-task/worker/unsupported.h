@@ -13,7 +13,5 @@ int unsupported_check(json_object *spec, struct error *err);
 int unsupported_check_resources(json_object *resources, struct error *err);
 // Of a process, a container's or an exec's.
 int unsupported_check_process(json_object *process, struct error *err);
-// Of one element of `mounts`.
-int unsupported_check_mount(json_object *mount, struct error *err);
 
 #endif

@@ -8,6 +8,8 @@ import pathlib
 import platform
 import tarfile
 
+import pytest
+
 from node import run
 from wasm.binary import COMPONENT, HEADER
 
@@ -25,6 +27,14 @@ MISSING_IMPORT = HEADER + b"\1\4\1\x60\0\0" + b"\2\x0f\1\3env\7nothing\0\0"
 NO_START = HEADER
 # A type section that claims to be longer than the file.
 TRUNCATED = HEADER + b"\1\x7f\1\x60"
+
+
+def there(engine):
+    """Skips the test where it is not."""
+    names = [line.split()[0] for line in run("wasm-worker", "engines").stdout.splitlines()]
+    if engine not in names:
+        pytest.skip(f"wasm-worker has {', '.join(names)}, not {engine}")
+    return engine
 
 
 def compile_c(source, out, *options):

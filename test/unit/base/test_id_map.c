@@ -24,6 +24,20 @@ Test(id_map, takes_what_containerd_writes)
     }
 }
 
+Test(id_map, tells_the_hosts_id)
+{
+    const struct id_map m = {10, 1000, 5}, none = {0, 0, 0}, last = {0, 4294967290, 4};
+    uint32_t id = 7;
+    cr_expect(id_map_outside(&m, 10, &id) == 0 && id == 1000);
+    cr_expect(id_map_outside(&m, 14, &id) == 0 && id == 1004);
+    cr_expect_eq(id_map_outside(&m, 15, &id), -ERANGE);
+    cr_expect_eq(id_map_outside(&m, 9, &id), -ERANGE);
+    cr_expect_eq(id_map_outside(&m, UINT32_MAX, &id), -ERANGE);
+    cr_expect_eq(id, 1004, "untouched");
+    cr_expect(id_map_outside(&last, 3, &id) == 0 && id == 4294967293);
+    cr_expect(id_map_outside(&none, 12, &id) == 0 && id == 12);
+}
+
 Test(id_map, refuses_everything_else)
 {
     static const char *const bad[] = {

@@ -708,13 +708,42 @@ Test(mount, recursive_words_hold_for_the_whole_tree, .init = make_tree)
     cr_assert(flags_of("/mnt/to") & ST_RDONLY);
 }
 
-static enum status apply_at(const struct mount_spec *spec, const char *target, struct error *err)
+static enum status apply_at_with(const struct mount_spec *spec, int userns, const char *target,
+                                 struct error *err)
 {
     int fd = open(target, O_PATH | O_CLOEXEC);
     cr_assert_geq(fd, 0);
-    int r = mount_apply_at(spec, fd, "name", err);
+    int r = mount_apply_at(spec, userns, fd, "name", err);
     close(fd);
     return r == 0 ? STATUS_OK : err->status;
+}
+
+static enum status apply_at(const struct mount_spec *spec, const char *target, struct error *err)
+{
+    return apply_at_with(spec, -1, target, err);
+}
+
+static void mapped_tree_setup(void)
+{
+    mapped_setup();
+    support_mkdir("/mnt/from");
+    support_mkdir("/mnt/from/in");
+    support_mkdir("/mnt/to");
+    apply(&(struct mount_spec){.type = "tmpfs", .source = "tmp"}, "/mnt/from/in");
+}
+
+// As an OCI runtime does: what is mounted below stays as it is.
+Test(mount, on_a_descriptor_with_other_owners, .init = mapped_tree_setup)
+{
+    const struct id_maps maps = {{0, 100000, 10}, {0, 200000, 10}};
+    struct error err = {0};
+    struct mount_spec bind = {.type = "bind", .source = "/mnt/from", OPTIONS("rbind")};
+    int userns = userns_new(&maps, &err);
+    cr_assert_geq(userns, 0, "%s", err.text);
+    cr_assert_eq(apply_at_with(&bind, userns, "/mnt/to", &err), STATUS_OK, "%s", err.text);
+    owner_is("/mnt/to", 100000, 200000);
+    owner_is("/mnt/to/in", 0, 0);
+    close(userns);
 }
 
 Test(mount, on_a_descriptor, .init = make_tree)

@@ -112,30 +112,6 @@ Test(features, everything_that_the_engine_says_is_passed_on)
     cr_expect_eq(count_calls(), 1);
 }
 
-static void expect_dropped(const char *before, const char *after)
-{
-    struct buf b;
-    struct error err = {0};
-    buf_init(&b, FEATURES_SIZE_MAX);
-    cr_assert_eq(buf_append(&b, before, strlen(before)), 0);
-    int r = features_drop_users(&b, &err);
-    cr_expect_eq(r, after ? 0 : -1);
-    cr_expect_str_eq(buf_cstr(&b), after ? after : before);
-    cr_expect_eq(err.text[0] == '\0', after != NULL);
-    buf_free(&b);
-}
-
-Test(features, users_can_be_taken_out)
-{
-    expect_dropped(
-        "{\"mountOptions\":[\"rro\"],\"linux\":{\"namespaces\":[\"user\",\"pid\",\"user\"],"
-        "\"mountExtensions\":{\"idmap\":{\"enabled\":true}},\"cgroup\":{}}}",
-        "{\"mountOptions\":[\"rro\"],\"linux\":{\"namespaces\":[\"pid\"],\"cgroup\":{}}}");
-    expect_dropped("{\"ociVersionMax\":\"1.0\"}", "{\"ociVersionMax\":\"1.0\"}");
-    expect_dropped("{\"linux\":[]}", NULL);
-    expect_dropped("not json", NULL);
-}
-
 Test(features, another_program_file_is_asked_again)
 {
     cr_expect_eq(ask(engine, ONE), 0);

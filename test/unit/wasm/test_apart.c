@@ -59,7 +59,7 @@ static int compile_by(int (*compiler)(const void *, size_t, int, struct error *)
     if (pid == 0 && with_a_thread && pthread_create(&thread, NULL, be_there, NULL) != 0)
         _exit(1);
     if (pid == 0)
-        apart_work(&engine, &plan, text, sizeof(text), file, said[1]);
+        apart_work(&engine, &plan, -1, text, sizeof(text), file, said[1]);
     cr_assert(pid > 0);
     close(said[1]);
     int r = apart_wait("test", pid, said[0], file, err);
@@ -210,19 +210,19 @@ Test(apart, what_cannot_be_sealed_is_no_code)
 // What `wasm-worker compile wasmtime VERSION` leaves, with files that are empty.
 static int compile_with(const char *version, struct error *err)
 {
-    enum { FIRST = STDERR_FILENO + 1, MODULE = FIRST, PROCESS, SAID, CODE };
+    enum { FIRST = STDERR_FILENO + 1, MODULE = FIRST, PROCESS, SAID, CODE, USERS };
     int said[2];
     _cleanup_close_ int file = make_file(), empty = memfd_create("empty", MFD_CLOEXEC);
     cr_assert(empty >= 0 && pipe2(said, O_CLOEXEC) == 0);
     pid_t pid = fork();
     if (pid == 0) {
-        const int fds[] = {empty, empty, said[1], file};
+        const int fds[] = {empty, empty, said[1], file, empty};
         int copies[ARRAY_SIZE(fds)];
         for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
             copies[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, FIRST + (int)ARRAY_SIZE(fds));
         for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
             dup2(copies[i], FIRST + (int)i);
-        execl(WORKER, "wasm-worker", "compile", "wasmtime", version, NULL);
+        execl(WORKER, "wasm-worker", "compile", "wasmtime", version, "", "", NULL);
         _exit(98);
     }
     cr_assert(pid > 0);
@@ -258,7 +258,7 @@ static int compile_without_the_program(const char *root, int file)
     struct error err = {0};
     if (!p.process || chroot(root) < 0)
         return 1;
-    int r = apart_compile(&engine, &p, file, file, &err);
+    int r = apart_compile(&engine, &p, -1, file, file, &err);
     if (r == -1 && err.status == STATUS_NOT_FOUND && strstr(err.text, "the compiler's process: "))
         return 0;
     dprintf(STDERR_FILENO, "%d %d %s\n", r, err.status, err.text);

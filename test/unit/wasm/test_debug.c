@@ -161,7 +161,7 @@ _Noreturn static void look_around(const char *cwd, int tree, int to)
     struct error err = {0};
     char here[PATH_MAX];
     path_of(p.root, "rootfs");
-    int root = enter_mounts(&p, &err);
+    int root = enter_mounts(&p, -1, &err);
     if (root < 0 || enter_root(&p, root, &err) < 0 || debug_enter(tree, cwd, &err) < 0) {
         say(to, "%s\n", err.text);
         _exit(1);

@@ -19,7 +19,7 @@ static _Noreturn void become_a_container(void)
     if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
         _exit(99);
     (void)raise(SIGSTOP);
-    _exit(enter_identity(&plan, -1, &err) < 0 || prctl(PR_GET_DUMPABLE) != 0);
+    _exit(enter_identity(&plan, -1, -1, &err) < 0 || prctl(PR_GET_DUMPABLE) != 0);
 }
 
 // Lets it go to where it enters or leaves a system call. False: it has ended; *ret_status.

@@ -130,6 +130,40 @@ Test(plan, namespaces)
     cr_expect_null(plan.readonly[2]);
 }
 
+#define USER_NS "\"namespaces\":[{\"type\":\"user\",\"path\":\"/u\"}]"
+// Members: 1000 users from `uid` on, groups from `gid` on.
+#define RUN(first, host) "[{\"containerID\":" #first ",\"hostID\":" #host ",\"size\":1000}]"
+#define USERS(uid, gid)  ",\"uidMappings\":" RUN(uid, 70000) ",\"gidMappings\":" RUN(gid, 80000)
+
+static void good_with_users(const char *process, const char *mounts)
+{
+    good(spec_of(process, "," USER_NS USERS(0, 0), mounts));
+}
+
+Test(plan, users_of_the_pods_own)
+{
+    good_with_users(
+        ",\"user\":{\"uid\":7,\"gid\":999,\"additionalGids\":[8]}",
+        ",\"mounts\":[{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"/s\"" USERS(
+            0, 0) "},{\"destination\":\"/y\",\"type\":\"bind\",\"source\":\"/s\"}]");
+    cr_expect_str_eq(plan.user_ns, "/u");
+    cr_expect(plan.uid == 7 && plan.gid == 999, "as they are inside");
+    cr_expect_eq(plan_host_uid(&plan), 70007);
+    cr_expect_eq(plan_host_gid(&plan), 80999);
+    cr_expect(plan.mounts[0].mapped && !plan.mounts[1].mapped);
+    good(spec_of(",\"user\":{\"uid\":7,\"gid\":8}", "", ""));
+    cr_expect(!plan.user_ns && plan_host_uid(&plan) == 7 && plan_host_gid(&plan) == 8);
+}
+
+Test(plan, a_group_that_the_pod_has_not)
+{
+    struct error err = {0};
+    cr_assert_eq(
+        make(spec_of(",\"user\":{\"additionalGids\":[1000]}", "," USER_NS USERS(0, 0), ""), &err),
+        -1);
+    cr_expect(strstr(err.text, "additionalGids: 1000 is none of the pod's"), "%s", err.text);
+}
+
 // What containerd writes for any container.
 Test(plan, what_is_as_good_as_nothing)
 {
@@ -184,13 +218,25 @@ static const struct {
     {PROCESS, "\"scheduler\":{\"policy\":\"SCHED_OTHER\"}", STATUS_UNIMPLEMENTED, "scheduler"},
     {PROCESS, "\"ioPriority\":{\"class\":\"IOPRIO_CLASS_BE\"}", STATUS_UNIMPLEMENTED, "ioPriority"},
     {PROCESS, "\"execCPUAffinity\":{\"initial\":\"0\"}", STATUS_UNIMPLEMENTED, "execCPUAffinity"},
-    {LINUX, "\"uidMappings\":[{\"containerID\":0,\"hostID\":1,\"size\":1}]", STATUS_UNIMPLEMENTED,
-     "hostUsers: true"},
-    {LINUX, "\"gidMappings\":[{\"containerID\":0,\"hostID\":1,\"size\":1}]", STATUS_UNIMPLEMENTED,
-     "hostUsers: true"},
-    {LINUX, "\"namespaces\":[{\"type\":\"user\",\"path\":\"/u\"}]", STATUS_UNIMPLEMENTED,
-     "hostUsers: true"},
-    {LINUX, "\"namespaces\":[{\"type\":\"user\"}]", STATUS_UNIMPLEMENTED, "hostUsers: true"},
+    {LINUX, "\"uidMappings\":[{\"containerID\":0,\"hostID\":1,\"size\":1}]",
+     STATUS_INVALID_ARGUMENT, "linux: uidMappings, gidMappings: want both with a user namespace"},
+    {LINUX, "\"gidMappings\":[{\"containerID\":0,\"hostID\":1,\"size\":1}]",
+     STATUS_INVALID_ARGUMENT, "want both with a user namespace"},
+    {LINUX, USER_NS, STATUS_INVALID_ARGUMENT, "want both with a user namespace"},
+    {LINUX, USER_NS ",\"uidMappings\":[{\"containerID\":0,\"hostID\":1,\"size\":1}]",
+     STATUS_INVALID_ARGUMENT, "want both with a user namespace"},
+    {LINUX, USER_NS ",\"uidMappings\":[{\"containerID\":0,\"hostID\":1}]", STATUS_INVALID_ARGUMENT,
+     "linux: uidMappings[0]: size"},
+    {LINUX, USER_NS ",\"uidMappings\":[{\"containerID\":0,\"hostID\":1,\"size\":0}]",
+     STATUS_INVALID_ARGUMENT, "uidMappings[0]: no run"},
+    {LINUX, USER_NS ",\"uidMappings\":[7]", STATUS_INVALID_ARGUMENT, "uidMappings[0]"},
+    {LINUX, USER_NS ",\"uidMappings\":[{},{}]", STATUS_UNIMPLEMENTED, "uidMappings: 2 runs"},
+    {LINUX, USER_NS USERS(1, 0), STATUS_INVALID_ARGUMENT,
+     "process: user: uid: 0 is none of the pod's"},
+    {LINUX, USER_NS USERS(0, 1), STATUS_INVALID_ARGUMENT,
+     "process: user: gid: 0 is none of the pod's"},
+    {LINUX, "\"namespaces\":[{\"type\":\"user\"}]", STATUS_UNIMPLEMENTED,
+     "namespaces[0]: user: a WebAssembly container cannot have one of its own"},
     {LINUX, "\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"time\"}]", STATUS_UNIMPLEMENTED,
      "linux: namespaces[1]: time"},
     {LINUX, "\"namespaces\":[{\"type\":\"mount\",\"path\":\"/m\"}]", STATUS_UNIMPLEMENTED,
@@ -237,9 +283,9 @@ static const struct {
     {SPEC, "\"mounts\":[{\"destination\":\"/x\",\"source\":7}]", STATUS_INVALID_ARGUMENT,
      "mounts[0]: source"},
     {SPEC, "\"mounts\":[{\"destination\":\"/x\",\"uidMappings\":[{\"size\":1}]}]",
-     STATUS_UNIMPLEMENTED, "mounts[0]: uidMappings"},
-    {SPEC, "\"mounts\":[{\"destination\":\"/x\",\"gidMappings\":[{\"size\":1}]}]",
-     STATUS_UNIMPLEMENTED, "hostUsers: true"},
+     STATUS_INVALID_ARGUMENT, "mounts[0]: uidMappings[0]: containerID"},
+    {SPEC, "\"mounts\":[{\"destination\":\"/x\"" USERS(0, 0) "}]", STATUS_UNIMPLEMENTED,
+     "mounts[0]: uidMappings, gidMappings: a WebAssembly container can only have those"},
 };
 
 Test(plan, what_there_is_not_is_refused_by_name)
