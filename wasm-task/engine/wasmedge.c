@@ -51,6 +51,10 @@ static int failed(WasmEdge_Result r, enum status status, const char *what, struc
 
 // ---- parsing ------------------------------------------------------------------------------------
 
+// Code that was compiled in another way has another name in the cache: they change together.
+#define OPTIONS      "o2"
+#define OPTIMIZATION WasmEdge_CompilerOptimizationLevel_O2
+
 static struct loaded *loaded_new(void)
 {
     struct loaded *l = calloc(1, sizeof(*l));
@@ -62,8 +66,7 @@ static struct loaded *loaded_new(void)
     WasmEdge_ConfigureSetRunMode(l->config, WasmEdge_RunMode_AOT);
 #endif
     WasmEdge_ConfigureCompilerSetOutputFormat(l->config, WasmEdge_CompilerOutputFormat_Wasm);
-    WasmEdge_ConfigureCompilerSetOptimizationLevel(l->config,
-                                                   WasmEdge_CompilerOptimizationLevel_O2);
+    WasmEdge_ConfigureCompilerSetOptimizationLevel(l->config, OPTIMIZATION);
     return l;
 }
 
@@ -367,6 +370,7 @@ static const struct engine_ops wasmedge = {
     .built_as = ENGINE_BUILT_AS,
     .name = "wasmedge",
     .version = version,
+    .options = OPTIONS,
     .for_processor = true,
     .load_plugins = plugin_load_all,
     .restore = restore,

@@ -30,7 +30,8 @@ void code_name(const struct engine_ops *engine, const void *module, size_t len,
         processor[0] = '-';
         processor_name(processor + 1);
     }
-    snprintf(ret, WORKER_NAME_MAX, "%s-%s%s-%s", engine->name, engine->version(), processor, hex);
+    snprintf(ret, WORKER_NAME_MAX, "%s-%s%s%s%s-%s", engine->name, engine->version(),
+             engine->options ? "-" : "", engine->options ? engine->options : "", processor, hex);
 }
 
 static bool is_roots(const struct stat *st, mode_t type, mode_t forbidden)

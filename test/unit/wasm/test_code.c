@@ -21,6 +21,14 @@ Test(code, is_named_by_engine_and_module)
     cr_expect_str_eq(name, "test-1.2.3-" ABC);
 }
 
+Test(code, is_named_by_how_it_was_compiled_if_it_does_not_say_it)
+{
+    const struct engine_ops engine = {.name = "test", .version = version, .options = "fast"};
+    char name[WORKER_NAME_MAX];
+    code_name(&engine, "abc", 3, name);
+    cr_expect_str_eq(name, "test-1.2.3-fast-" ABC);
+}
+
 Test(code, is_named_by_the_processor_too_if_it_does_not_say_it)
 {
     const struct engine_ops engine = {.name = "test", .version = version, .for_processor = true};
