@@ -7,7 +7,7 @@ NODE_CACHE=${KUASAR_NODE_CACHE:-/var/cache/kuasar-node}
 NODE_RUNS=${KUASAR_NODE_RUNS:-$NODE_CACHE/runs}
 # The files that decide what the root contains. Nothing else may be read while a root is built.
 NODE_RECIPE=(packages images pause.c setuid.c lib/build.sh lib/stage.sh tools/containerd/go.mod tools/containerd/go.sum
-    tools/cri/go.mod tools/cri/go.sum tools/wasmtime/Cargo.toml tools/wasmtime/requirements.txt)
+    tools/containerd/nri-log/main.go tools/cri/go.mod tools/cri/go.sum tools/wasmtime/Cargo.toml tools/wasmtime/requirements.txt)
 
 say() { printf 'node: %s\n' "$*" >&2; }
 

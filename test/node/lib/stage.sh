@@ -53,6 +53,8 @@ containerd() {
             "github.com/containerd/containerd/v2/cmd/$program"
     done
     "$bin/containerd" --version
+    mkdir -p /opt/nri/bin
+    go build -o /opt/nri/bin/nri-log -ldflags '-s -w' ./nri-log # a plugin for it
 }
 
 # The busybox of the images, Debian's source in busybox's default configuration: Debian's static one lacks applets, and its
