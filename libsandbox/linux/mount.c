@@ -222,6 +222,20 @@ static int options_parse(const struct mount_spec *spec, struct options *o, struc
     return 0;
 }
 
+bool mount_is_bind(const struct mount_spec *spec)
+{
+    static const char *const words[] = {"bind", "rbind"};
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+        if (strcmp(spec->type, words[i]) == 0)
+            return true;
+        for (size_t k = 0; k < spec->n_options; k++) {
+            if (strcmp(spec->options[k], words[i]) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
 // ---- overlay: many lower directories -----------------------------------------------------------
 
 // Length of the longest directory that all entries lie in (without its slash); 0 for "/" and when
@@ -441,6 +455,9 @@ static const char *mount_remedy(int r, bool mapped)
     if (mapped && r == -EINVAL)
         return " (maybe its file system or this kernel has no id-mapped mounts: then run the pod "
                "without a user namespace, hostUsers: true)";
+    if (mapped && r == -EPERM)
+        return " (its ids are mapped already, or it needs CAP_SYS_ADMIN in the host's user "
+               "namespace)";
     switch (-r) {
     case ENODEV:
         return " (the kernel does not know this file system: load its module)";

@@ -40,6 +40,9 @@ struct mount_spec {
 // Text names type, source, target and remedy. Returns 0 or -1.
 int mount_apply(const struct mount_spec *spec, const char *target, struct error *err);
 
+// Whether it shows what is there already (its type or an option says so), and makes no file system.
+bool mount_is_bind(const struct mount_spec *spec);
+
 // The same on what a descriptor (O_PATH) is of: for targets in a tree that others have made. `name`
 // is for the text. The ids of a bind are mapped through user namespace `userns` (a descriptor; -1:
 // they are not), those of the mounts below it are not (as an OCI runtime does without "ridmap").

@@ -9,8 +9,8 @@
 // For the same reason containerd mounts none of the pod's files into the container, and gives it a
 // private /dev/shm; both are put right here.
 //
-// The new lists are built beside the old ones and put into place by steps that cannot fail, so the
-// spec is either fully rewritten or as it was.
+// The new lists are built beside the old ones and put into place when nothing can be refused any
+// more, so what is refused leaves the spec as it was.
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -382,11 +382,14 @@ int oci_spec_join_pod(json_object *spec, const struct pod *pod, struct error *er
     if (!namespaces)
         return -1;
     json_object *mounts = joined_mounts(spec, pod);
-    // A key that is new needs memory, one that exists does not: the order below matters.
     if (put(spec, "mounts", mounts) < 0)
         return error_errno(err, ENOMEM, "mounts");
     if (put(lin, "namespaces", take_ptr(namespaces)) < 0)
         return error_errno(err, ENOMEM, "linux.namespaces");
+    // Whose ids they are says the namespace, and the pod's record knows it.
+    if (pod->user_ns && (put(lin, "uidMappings", oci_id_mappings(&pod->ids.uid)) < 0 ||
+                         put(lin, "gidMappings", oci_id_mappings(&pod->ids.gid)) < 0))
+        return error_errno(err, ENOMEM, "linux.uidMappings");
     // Setting a name in a namespace that is not the pod's own would rename the host.
     if (!pod->uts_ns) {
         json_object_object_del(spec, "hostname");

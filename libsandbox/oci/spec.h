@@ -56,9 +56,10 @@ int oci_id_mappings_read(json_object *o, const char *key, struct id_map *ret, st
 //   root is read-only, else rw, with the pod's id mappings in a pod with a user namespace; a tmpfs
 //   at /dev/shm is replaced in its place by a bind of pod->shm (rbind,rprivate,rw); a bind there
 //   stays. A sysfs in a pod with a user namespace on the host's network, which such users cannot
-//   mount, is replaced by a read-only bind of the host's /sys. (The container's own mappings,
-//   linux.uidMappings and gidMappings, stay: runtimes accept them beside the path.)
-// Changes nothing on failure. Returns 0 or -1.
+//   mount, is replaced by a read-only bind of the host's /sys. (linux.uidMappings and
+//   gidMappings become the pod's: those of the namespace at the path, beside which runtimes take
+//   them.)
+// What is refused changes nothing. Returns 0 or -1.
 int oci_spec_join_pod(json_object *spec, const struct pod *pod, struct error *err);
 
 // Checks an OCI Process (exec): object, args non-empty array of strings, cwd absolute, terminal a

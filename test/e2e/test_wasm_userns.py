@@ -81,6 +81,13 @@ def test_its_files(pod):
     assert side.exec("stat", "-c", "%u:%g", "/dev/shm/file").stdout == "0:0\n"
 
 
+def test_nothing_of_the_kernels_is_seen(pod):
+    """On the host's network containerd, or we, bind the host's /sys for native programs."""
+    container = run(pod, TOOL, "wait", "600", mounts=[BUSYBOX])
+    for path in ("/sys/kernel", "/proc/self", "/dev/null"):
+        assert container.exec("/busybox", "test", "-e", path, check=False).returncode != 0, path
+
+
 def test_volumes(node, pod):
     volume = node.dir / f"volume-{uuid.uuid4().hex[:8]}"
     volume.mkdir()

@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <linux/openat2.h>
 #include <sched.h>
 #include <signal.h>
@@ -117,13 +118,6 @@ int enter_users_open(const struct plan *p, int *ret, struct error *err)
 
 // ---- the root -----------------------------------------------------------------------------------
 
-// The container's own root, as the host has it, owns what is made for it.
-static void host_root(const struct plan *p, uid_t *uid, gid_t *gid)
-{
-    *uid = p->ids.uid.length ? p->ids.uid.outside : 0;
-    *gid = p->ids.gid.length ? p->ids.gid.outside : 0;
-}
-
 int enter_open(int root, const char *path, uint64_t flags)
 {
     struct open_how how = {.flags = flags | O_CLOEXEC,
@@ -132,17 +126,26 @@ int enter_open(int root, const char *path, uint64_t flags)
     return fd < 0 ? -errno : fd;
 }
 
-// Makes it the container's.
-static int give(const struct plan *p, int at, const char *name, int flags)
+// What is made from here on belongs to the container's own root, as the host has it. Only the owner
+// changes: the rights are the host's root's. (setfsuid(2) takes those that it has for files away.)
+static int make_as(uid_t uid, gid_t gid, struct error *err)
 {
-    uid_t uid;
-    gid_t gid;
-    host_root(p, &uid, &gid);
-    return (uid || gid) && fchownat(at, name, uid, gid, flags) < 0 ? -errno : 0;
+    struct __user_cap_header_struct self = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+    setfsgid(gid);
+    setfsuid(uid);
+    // They have no errors of their own; -1 is nobody and tells who it is.
+    if ((uid_t)setfsuid((uid_t)-1) != uid || (gid_t)setfsgid((gid_t)-1) != gid)
+        return error_set(err, STATUS_INTERNAL, "root of the user namespace: cannot be it");
+    if (syscall(SYS_capget, &self, caps) < 0)
+        return error_errno(err, errno, "capabilities");
+    for (size_t i = 0; i < ARRAY_SIZE(caps); i++)
+        caps[i].effective = caps[i].permitted;
+    return syscall(SYS_capset, &self, caps) < 0 ? error_errno(err, errno, "capabilities") : 0;
 }
 
 // Opens a path, whose last component is made if it is missing.
-static int open_or_make(const struct plan *p, int root, char *path, bool directory)
+static int open_or_make(int root, char *path, bool directory)
 {
     int fd = enter_open(root, path, O_PATH);
     if (fd != -ENOENT)
@@ -154,39 +157,24 @@ static int open_or_make(const struct plan *p, int root, char *path, bool directo
     if (dir < 0)
         return dir;
     int r = directory ? mkdirat(dir, slash + 1, 0755) : mknodat(dir, slash + 1, S_IFREG | 0644, 0);
-    if (r < 0 && errno != EEXIST)
-        return -errno;
-    if (r == 0 && (r = give(p, dir, slash + 1, AT_SYMLINK_NOFOLLOW)) < 0)
-        return r;
-    return enter_open(root, path, O_PATH);
+    return r < 0 && errno != EEXIST ? -errno : enter_open(root, path, O_PATH);
 }
 
 // Opens what a mount goes on; what is missing on the way is made. Returns a descriptor (O_PATH) or
 // a negative errno.
-static int open_target(const struct plan *p, int root, const char *path, bool directory)
+static int open_target(int root, const char *path, bool directory)
 {
     char part[PATH_MAX];
     if (path_format(part, sizeof(part), "%s", path) < 0)
         return -ENAMETOOLONG;
     for (char *end = strchr(part + 1, '/'); end; end = strchr(end + 1, '/')) {
         *end = '\0';
-        _cleanup_close_ int fd = open_or_make(p, root, part, true);
+        _cleanup_close_ int fd = open_or_make(root, part, true);
         *end = '/';
         if (fd < 0)
             return fd;
     }
-    return open_or_make(p, root, part, directory);
-}
-
-static bool is_bind(const struct mount_spec *m)
-{
-    if (strcmp(m->type, "bind") == 0)
-        return true;
-    for (size_t i = 0; i < m->n_options; i++) {
-        if (strcmp(m->options[i], "bind") == 0 || strcmp(m->options[i], "rbind") == 0)
-            return true;
-    }
-    return false;
+    return open_or_make(root, part, directory);
 }
 
 static bool is_same(int a, int b)
@@ -195,41 +183,22 @@ static bool is_same(int a, int b)
     return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-// A new file system of the kernel's belongs to the host's root.
-static int give_mounted(const struct plan *p, int root, const struct plan_mount *m)
-{
-    struct stat st;
-    if (!p->ids.uid.length || strcmp(m->spec.type, "tmpfs") != 0)
-        return 0;
-    _cleanup_close_ int fd = enter_open(root, m->destination, O_PATH);
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return fd < 0 ? fd : -errno;
-    if (st.st_uid != 0 || st.st_gid != 0)
-        return 0;
-    int r = give(p, fd, "", AT_EMPTY_PATH);
-    return r == -EROFS ? 0 : r;
-}
-
-static int mount_one(const struct plan *p, int root, int users, const struct plan_mount *m,
-                     struct error *err)
+static int mount_one(int root, int users, const struct plan_mount *m, struct error *err)
 {
     struct stat st;
     bool directory = true;
-    if (is_bind(&m->spec)) {
+    if (mount_is_bind(&m->spec)) {
         if (!m->spec.source || stat(m->spec.source, &st) < 0)
             return error_errno(err, errno, "source %s", m->spec.source ? m->spec.source : "");
         directory = S_ISDIR(st.st_mode);
     }
-    _cleanup_close_ int target = open_target(p, root, m->destination, directory);
+    _cleanup_close_ int target = open_target(root, m->destination, directory);
     if (target < 0)
         return error_errno(err, target, "destination %s", m->destination);
     if (is_same(root, target)) // it would not become our root
         return error_set(err, STATUS_INVALID_ARGUMENT, "destination %s: is the root itself",
                          m->destination);
-    if (mount_apply_at(&m->spec, m->mapped ? users : -1, target, m->destination, err) < 0)
-        return -1;
-    int r = give_mounted(p, root, m);
-    return r < 0 ? error_errno(err, r, "owner of %s", m->destination) : 0;
+    return mount_apply_at(&m->spec, m->mapped ? users : -1, target, m->destination, err);
 }
 
 // The rootfs on itself, so that it is a mount of this namespace alone; returns its descriptor.
@@ -286,19 +255,31 @@ static int cover(int root, char *const *paths, const char *field, int (*how)(int
     return 0;
 }
 
+static int mount_all(const struct plan *p, int root, int users, struct error *err)
+{
+    for (size_t i = 0; i < p->n_mounts; i++) {
+        if (mount_one(root, users, &p->mounts[i], err) < 0)
+            return error_wrap(err, "mounts[%zu]", i);
+    }
+    return 0;
+}
+
 int enter_mounts(const struct plan *p, int users, struct error *err)
 {
+    uid_t uid = 0;
+    gid_t gid = 0;
     _cleanup_close_ int root = take_root(p, err);
     if (root < 0)
         return -1;
-    for (size_t i = 0; i < p->n_mounts; i++) {
-        if (mount_one(p, root, users, &p->mounts[i], err) < 0)
-            return error_wrap(err, "mounts[%zu]", i);
-    }
-    if (cover(root, p->readonly, "readonlyPaths", make_readonly, err) < 0 ||
+    if (id_map_outside(&p->ids.uid, 0, &uid) < 0 || id_map_outside(&p->ids.gid, 0, &gid) < 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "the user namespace has no root");
+    if ((uid || gid) && make_as(uid, gid, err) < 0)
+        return -1;
+    if (mount_all(p, root, users, err) < 0 ||
+        cover(root, p->readonly, "readonlyPaths", make_readonly, err) < 0 ||
         cover(root, p->masked, "maskedPaths", mask, err) < 0)
         return -1;
-    return take_fd(&root);
+    return (uid || gid) && make_as(0, 0, err) < 0 ? -1 : take_fd(&root);
 }
 
 int enter_root(const struct plan *p, int root, struct error *err)
@@ -377,8 +358,11 @@ static int set_host_groups(const struct plan *p)
     if (!groups)
         return -1;
     for (size_t i = 0; i < p->n_groups; i++) {
-        if (id_map_outside(&p->ids.gid, p->groups[i], &groups[i]) < 0)
+        int r = id_map_outside(&p->ids.gid, p->groups[i], &groups[i]);
+        if (r < 0) {
+            errno = -r;
             return -1;
+        }
     }
     return setgroups(p->n_groups, groups);
 }
@@ -404,6 +388,15 @@ int enter_user_left(struct error *err)
     setfsgid(getegid());
     if ((uid_t)setfsuid((uid_t)-1) != geteuid() || (gid_t)setfsgid((gid_t)-1) != getegid())
         return error_set(err, STATUS_INTERNAL, "process.user: cannot be left");
+    return 0;
+}
+
+int enter_directory(const struct plan *p, struct error *err)
+{
+    _cleanup_close_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int dir = root < 0 ? -1 : enter_open(root, p->cwd, O_PATH | O_DIRECTORY);
+    if (dir < 0 || fchdir(dir) < 0)
+        return error_errno(err, dir < -1 ? dir : errno, "process.cwd %s", p->cwd);
     return 0;
 }
 
@@ -466,7 +459,9 @@ static int take_user(const struct plan *p, int users, struct error *err)
         if (setrlimit((__rlimit_resource_t)p->rlimits[i].resource, &p->rlimits[i].limit) < 0)
             return error_errno(err, errno, "process.rlimits[%zu]", i);
     }
-    if (users >= 0 && setns(users, CLONE_NEWUSER) < 0)
+    // Hidden first: it is the host's root still when it is where the pod's root may have the right
+    // to trace others.
+    if (users >= 0 && (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || setns(users, CLONE_NEWUSER) < 0))
         return error_errno(err, errno, "join the pod's user namespace");
     if (setgroups(p->n_groups, p->groups) < 0 || setresgid(p->gid, p->gid, p->gid) < 0)
         return error_errno(err, errno, "process.user: groups");
@@ -491,9 +486,18 @@ static int be_alone(struct error *err)
                : 0;
 }
 
+// Keys that the server's session has are none of the container's. A kernel without keys has none.
+static int leave_keys(struct error *err)
+{
+    return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS
+               ? error_errno(err, errno, "session keyring")
+               : 0;
+}
+
 int enter_identity(const struct plan *p, int users, int attr, struct error *err)
 {
-    int r = be_alone(err) < 0 || take_user(p, users, err) < 0 || take_profile(p, attr, err) < 0
+    int r = be_alone(err) < 0 || leave_keys(err) < 0 || take_user(p, users, err) < 0 ||
+                    take_profile(p, attr, err) < 0
                 ? -1
                 : give_up_privileges(err);
     close_fd(&users);

@@ -19,8 +19,8 @@ int enter_pids(const struct plan *p, struct error *err);
 // Opens the user namespace of the spec: *ret is -1 if it has none. It is joined last.
 int enter_users_open(const struct plan *p, int *ret, struct error *err);
 // Makes a mount namespace of our own, with the mounts of the spec on the rootfs, masked and
-// read-only paths covered. What is made for them belongs to the root of `users` (the user
-// namespace; -1: none). Returns the rootfs (O_PATH), or -1.
+// read-only paths covered. What is made for them belongs to the root of p->ids, of whose user
+// namespace `users` is (-1: none). Returns the rootfs (O_PATH), or -1.
 int enter_mounts(const struct plan *p, int users, struct error *err);
 // Opens a file below a root; links and ".." are resolved inside it. A descriptor or a negative
 // errno.
@@ -33,6 +33,9 @@ int enter_root(const struct plan *p, int root, struct error *err);
 int enter_container_pids(int pidfd, pid_t pid, struct plan *p, int *ret_users, struct error *err);
 // Joins all other namespaces of it; its root is ours then.
 int enter_container(int pidfd, struct error *err);
+// Goes to the working directory of the spec, below the root that is ours. No link of procfs leads
+// out.
+int enter_directory(const struct plan *p, struct error *err);
 // For a file that the container's user is to open in a root that is not ours yet: the kernel looks
 // at the user and the groups of the spec from here on, and at our own again after
 // enter_user_left.
@@ -41,9 +44,9 @@ int enter_user_left(struct error *err);
 // Where this process takes an AppArmor profile, which its root will not show any more: for
 // enter_identity. 0, with -1 in *ret_attr if the spec has none, or -1.
 int enter_profile_open(const struct plan *p, int *ret_attr, struct error *err);
-// Limits, user namespace, groups, user, umask, AppArmor profile (`users`, `attr`: closed); no
-// capability, no_new_privs, not dumpable. From here on the process has nothing that the container
-// should not have. FAILED_PRECONDITION: it has other threads.
+// Another session keyring, limits, user namespace, groups, user, umask, AppArmor profile (`users`,
+// `attr`: closed); no capability, no_new_privs, not dumpable. From here on the process has nothing
+// that the container should not have. FAILED_PRECONDITION: it has other threads.
 int enter_identity(const struct plan *p, int users, int attr, struct error *err);
 
 #endif

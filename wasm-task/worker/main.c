@@ -261,11 +261,6 @@ static int load_plugins(const struct work *w, struct error *err)
     return 0;
 }
 
-static int enter_directory(const struct plan *p, struct error *err)
-{
-    return chdir(p->cwd) < 0 ? error_errno(err, errno, "process.cwd %s", p->cwd) : 0;
-}
-
 static int become(struct work *w, struct error *err)
 {
     if (w->terminal >= 0 && (fchown(w->terminal, plan_host_uid(&w->plan), (gid_t)-1) < 0 ||

@@ -195,16 +195,24 @@ static int read_process(struct plan *p, json_object *process, struct error *err)
 
 // ---- mounts -------------------------------------------------------------------------------------
 
-// What shows the host's kernel or is for native programs: a module can do nothing with it, and who
-// breaks out of one should find nothing.
-static bool is_for_native(const char *type)
+static bool is_one_of(const char *const *texts, size_t n, const char *text)
 {
-    static const char *const types[] = {"proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts"};
-    for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
-        if (strcmp(types[i], type) == 0)
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(texts[i], text) == 0)
             return true;
     }
     return false;
+}
+
+// What shows the host's kernel or is for native programs: a module can do nothing with it, and who
+// breaks out of one should find nothing. (In a pod with a user namespace on the host's network,
+// /sys is the host's, bound.)
+static bool is_for_native(const struct plan_mount *m)
+{
+    static const char *const types[] = {"proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts"};
+    static const char *const places[] = {"/proc", "/sys", "/dev"};
+    return is_one_of(types, ARRAY_SIZE(types), m->spec.type) ||
+           is_one_of(places, ARRAY_SIZE(places), m->destination);
 }
 
 // What belongs to the host's users, mounted as if it were the container's.
@@ -220,6 +228,20 @@ static int read_mapping(const struct plan *p, bool *ret, json_object *o, struct 
                : error_set(err, STATUS_UNIMPLEMENTED,
                            "uidMappings, gidMappings: a WebAssembly container can only have those "
                            "of its user namespace");
+}
+
+// With users of the pod's own, ids in a spec are theirs: what takes the host's would be another's.
+static int check_owners(const struct plan *p, const struct plan_mount *m, struct error *err)
+{
+    if (m->mapped && !mount_is_bind(&m->spec))
+        return error_set(err, STATUS_UNIMPLEMENTED, "uidMappings, gidMappings: only of a bind");
+    for (size_t i = 0; p->user_ns && i < m->spec.n_options; i++) {
+        const char *option = m->spec.options[i];
+        if (strncmp(option, "uid=", 4) == 0 || strncmp(option, "gid=", 4) == 0)
+            return error_set(err, STATUS_UNIMPLEMENTED,
+                             "options[%zu]: %.40s in a user namespace: leave it out", i, option);
+    }
+    return 0;
 }
 
 static int read_mount(const struct plan *p, struct plan_mount *ret, json_object *o,
@@ -256,10 +278,12 @@ static int read_mounts(struct plan *p, struct error *err)
         struct plan_mount *m = &p->mounts[p->n_mounts++];
         if (read_mount(p, m, json_object_array_get_idx(list, i), err) < 0)
             return error_wrap(err, "mounts[%zu]", i);
-        if (is_for_native(m->spec.type) || strcmp(m->destination, "/dev") == 0) {
+        if (is_for_native(m)) {
             free((void *)m->spec.options);
             p->n_mounts--;
             *m = (struct plan_mount){0};
+        } else if (check_owners(p, m, err) < 0) {
+            return error_wrap(err, "mounts[%zu]", i);
         }
     }
     return 0;
@@ -328,7 +352,7 @@ static int read_ids(struct plan *p, json_object *os, struct error *err)
     if (oci_id_mappings_read(os, "uidMappings", &p->ids.uid, err) < 0 ||
         oci_id_mappings_read(os, "gidMappings", &p->ids.gid, err) < 0)
         return -1;
-    bool mapped = p->ids.uid.length && p->ids.gid.length;
+    const bool mapped = p->ids.uid.length && p->ids.gid.length;
     if (mapped != (p->user_ns != NULL) || !p->ids.uid.length != !p->ids.gid.length)
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "uidMappings, gidMappings: want both with a user namespace, and none "

@@ -155,6 +155,44 @@ Test(plan, users_of_the_pods_own)
     cr_expect(!plan.user_ns && plan_host_uid(&plan) == 7 && plan_host_gid(&plan) == 8);
 }
 
+// The host's, bound: what is mounted there in a pod with users of its own on the host's network.
+Test(plan, no_sysfs_by_whatever_type)
+{
+    good_with_users("",
+                    ",\"mounts\":[{\"destination\":\"/sys\",\"type\":\"bind\",\"source\":\"/sys\","
+                    "\"options\":[\"rbind\",\"rro\"]},{\"destination\":\"/"
+                    "x\",\"type\":\"bind\",\"source\":\"/s\"}]");
+    cr_assert_eq(plan.n_mounts, 1);
+    cr_expect_str_eq(plan.mounts[0].destination, "/x");
+    // What is left out may ask for what it wants.
+    good_with_users("",
+                    ",\"mounts\":[{\"destination\":\"/dev/"
+                    "pts\",\"type\":\"devpts\",\"source\":\"devpts\",\"options\":[\"gid=5\"]}]");
+    cr_assert_eq(plan.n_mounts, 0);
+}
+
+Test(plan, owners_that_would_be_the_hosts)
+{
+    static const struct {
+        const char *mount, *says;
+    } bad[] = {
+        {"\"type\":\"tmpfs\",\"source\":\"t\",\"options\":[\"ro\",\"uid=7\"]",
+         "mounts[0]: options[1]: uid=7"},
+        {"\"type\":\"tmpfs\",\"source\":\"t\",\"options\":[\"gid=7\"]",
+         "mounts[0]: options[0]: gid=7"},
+        {"\"type\":\"tmpfs\",\"source\":\"t\"" USERS(0, 0),
+         "uidMappings, gidMappings: only of a bind"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct error err = {0};
+        char mounts[512];
+        snprintf(mounts, sizeof(mounts), ",\"mounts\":[{\"destination\":\"/x\",%s}]", bad[i].mount);
+        cr_expect_eq(make(spec_of("", "," USER_NS USERS(0, 0), mounts), &err), -1);
+        cr_expect(err.status == STATUS_UNIMPLEMENTED && strstr(err.text, bad[i].says), "%s",
+                  err.text);
+    }
+}
+
 Test(plan, a_group_that_the_pod_has_not)
 {
     struct error err = {0};

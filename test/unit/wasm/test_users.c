@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -138,10 +139,15 @@ static int look(int root, const char *path)
 static int mount_all(void)
 {
     char volume[PATH_MAX];
+    static const char *const readonly[] = {"ro"};
     struct plan_mount mounts[] = {
         {"/made/here", {.type = "tmpfs", .source = "tmpfs"}, false},
         {"/mapped", {.type = "bind", .source = volume}, true},
+        {"/mapped/new/inner", {.type = "bind", .source = volume}, true},
         {"/plain", {.type = "bind", .source = volume}, false},
+        {"/sealed",
+         {.type = "tmpfs", .source = "tmpfs", .options = readonly, .n_options = 1},
+         false},
     };
     struct plan plan = {.ids = ids, .mounts = mounts, .n_mounts = ARRAY_SIZE(mounts)};
     struct error err = {0};
@@ -154,9 +160,15 @@ static int mount_all(void)
         fprintf(stderr, "%s\n", err.text);
         return 11;
     }
-    if (look(root, "/made") != 100000 || look(root, "/made/here") != 100000)
+    if (look(root, "/made") != 100000 || look(root, "/made/here") != 100000 ||
+        look(root, "/sealed") != 100000)
         return 12;
-    return look(root, "/mapped") == 100000 && look(root, "/plain") == 0 ? 0 : 13;
+    // What is made in a volume belongs there to who its owner is there.
+    if (look(root, "/mapped") != 100000 || look(root, "/mapped/new") != 100000 ||
+        look(root, "/plain") != 0 || look(root, "/plain/new") != 0)
+        return 13;
+    // And it is itself again.
+    return (uid_t)setfsuid((uid_t)-1) == 0 ? 0 : 14;
 }
 
 Test(users, own_what_is_made_for_them)
