@@ -13,13 +13,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
+
+// How often a path is looked up whose way something moves meanwhile.
+#define INSIDE_TRIES 128
 
 // Smallest piece that is read.
 #define READ_CHUNK 4096
@@ -154,6 +161,19 @@ static int make_dir(const char *path, mode_t mode, bool last)
     if ((last ? lstat(path, &st) : stat(path, &st)) < 0)
         return -errno;
     return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+}
+
+int file_open_inside(int root, const char *path, int flags)
+{
+    struct open_how how = {.flags = (uint64_t)(unsigned)flags | O_CLOEXEC,
+                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    int fd = -1;
+    for (int i = 0; i < INSIDE_TRIES && fd < 0; i++) {
+        fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+        if (fd < 0 && errno != EAGAIN)
+            break;
+    }
+    return fd < 0 ? -errno : fd;
 }
 
 int file_mkdir_all(const char *path, mode_t mode)

@@ -20,6 +20,11 @@ int file_write_atomic_at(int dirfd, const char *name, const void *data, size_t l
 // Writes a short value into an existing file (cgroup, sysctl, proc) with one write(2).
 int file_write_value_at(int dirfd, const char *path, const char *value);
 
+// Opens a path below a directory: links and ".." are resolved inside it, links of procfs lead
+// nowhere (openat2(2)). What others rename or mount meanwhile is waited out, a while. `flags` are
+// open(2)'s; close-on-exec. Returns a descriptor or a negative errno.
+int file_open_inside(int root, const char *path, int flags);
+
 // mkdir -p with the mode for all new components; an existing directory is fine. Last component must
 // not be a symlink. Returns 0 or a negative errno.
 int file_mkdir_all(const char *path, mode_t mode);

@@ -221,6 +221,12 @@ static bool is_at(json_object *mount, const char *destination)
     return raw && clean_path(raw, clean, sizeof clean) && strcmp(clean, destination) == 0;
 }
 
+bool oci_path_is(const char *path, const char *clean)
+{
+    char out[PATH_MAX];
+    return clean_path(path, out, sizeof(out)) && strcmp(out, clean) == 0;
+}
+
 static bool mounted_at(json_object *mounts, const char *destination)
 {
     for (size_t i = 0; i < json_object_array_length(mounts); i++) {
@@ -369,6 +375,21 @@ static json_object *joined_mounts(json_object *spec, const struct pod *pod)
     return add_files(out, spec, pod) < 0 ? NULL : take_ptr(out);
 }
 
+// Whose ids they are says the namespace, and the pod's record knows it.
+static int check_ids(json_object *lin, const struct pod *pod, struct error *err)
+{
+    struct id_maps ids = {0};
+    if (!pod->user_ns)
+        return 0;
+    if (oci_id_mappings_read(lin, "uidMappings", &ids.uid, err) < 0 ||
+        oci_id_mappings_read(lin, "gidMappings", &ids.gid, err) < 0)
+        return error_wrap(err, "linux");
+    return (!ids.uid.length && !ids.gid.length) || id_maps_equal(&ids, &pod->ids)
+               ? 0
+               : error_set(err, STATUS_INVALID_ARGUMENT,
+                           "linux.uidMappings, gidMappings: others than the pod's");
+}
+
 int oci_spec_join_pod(json_object *spec, const struct pod *pod, struct error *err)
 {
     json_object *lin = NULL, *old = NULL;
@@ -379,14 +400,13 @@ int oci_spec_join_pod(json_object *spec, const struct pod *pod, struct error *er
         return error_set(err, STATUS_INVALID_ARGUMENT, "linux.namespaces: missing or empty");
 
     _cleanup_json_ json_object *namespaces = joined_namespaces(old, pod, err);
-    if (!namespaces)
+    if (!namespaces || check_ids(lin, pod, err) < 0)
         return -1;
     json_object *mounts = joined_mounts(spec, pod);
     if (put(spec, "mounts", mounts) < 0)
         return error_errno(err, ENOMEM, "mounts");
     if (put(lin, "namespaces", take_ptr(namespaces)) < 0)
         return error_errno(err, ENOMEM, "linux.namespaces");
-    // Whose ids they are says the namespace, and the pod's record knows it.
     if (pod->user_ns && (put(lin, "uidMappings", oci_id_mappings(&pod->ids.uid)) < 0 ||
                          put(lin, "gidMappings", oci_id_mappings(&pod->ids.gid)) < 0))
         return error_errno(err, ENOMEM, "linux.uidMappings");

@@ -33,6 +33,8 @@ const char *oci_spec_root_path(json_object *spec);
 bool oci_spec_root_readonly(json_object *spec);
 // Is there a mount whose destination is this path (cleaned, without links being followed)?
 bool oci_spec_mounts_at(json_object *spec, const char *destination);
+// Is that what an absolute path comes to, ".", ".." and slashes cleaned away?
+bool oci_path_is(const char *path, const char *clean);
 // Does the container have a pid namespace of its own (an entry without a path)?
 bool oci_spec_private_pid(json_object *spec);
 
@@ -57,8 +59,7 @@ int oci_id_mappings_read(json_object *o, const char *key, struct id_map *ret, st
 //   at /dev/shm is replaced in its place by a bind of pod->shm (rbind,rprivate,rw); a bind there
 //   stays. A sysfs in a pod with a user namespace on the host's network, which such users cannot
 //   mount, is replaced by a read-only bind of the host's /sys. (linux.uidMappings and
-//   gidMappings become the pod's: those of the namespace at the path, beside which runtimes take
-//   them.)
+//   gidMappings are the pod's, those of the namespace at the path; others are INVALID_ARGUMENT.)
 // What is refused changes nothing. Returns 0 or -1.
 int oci_spec_join_pod(json_object *spec, const struct pod *pod, struct error *err);
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "debug_rootfs.h"
 #include "enter.h"
 #include "oci/entry.h"
@@ -104,7 +105,7 @@ int debug_enter(int tree, const char *cwd, struct error *err)
         return error_errno(err, errno, "the container's root");
     if (take_root(tree, container, err) < 0)
         return -1;
-    _cleanup_close_ int dir = enter_open(container, cwd, O_PATH | O_DIRECTORY);
+    _cleanup_close_ int dir = file_open_inside(container, cwd, O_PATH | O_DIRECTORY);
     if (dir < 0 || fchdir(dir) < 0)
         return error_errno(err, dir < 0 ? dir : errno, "process.cwd %s", cwd);
     return 0;

@@ -6,7 +6,6 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/keyctl.h>
-#include <linux/openat2.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -118,24 +117,25 @@ int enter_users_open(const struct plan *p, int *ret, struct error *err)
 
 // ---- the root -----------------------------------------------------------------------------------
 
-int enter_open(int root, const char *path, uint64_t flags)
-{
-    struct open_how how = {.flags = flags | O_CLOEXEC,
-                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-    int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
-    return fd < 0 ? -errno : fd;
-}
+// Whose a new file is.
+struct owner {
+    uid_t uid;
+    gid_t gid;
+};
+static const struct owner host_root = {0, 0};
 
-// What is made from here on belongs to the container's own root, as the host has it. Only the owner
-// changes: the rights are the host's root's. (setfsuid(2) takes those that it has for files away.)
-static int make_as(uid_t uid, gid_t gid, struct error *err)
+// What is made from here on has this owner. Only that changes: the rights are the host's root's.
+// (setfsuid(2) takes those that it has for files away.)
+static int make_as(const struct owner *o, struct error *err)
 {
     struct __user_cap_header_struct self = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
-    setfsgid(gid);
-    setfsuid(uid);
     // They have no errors of their own; -1 is nobody and tells who it is.
-    if ((uid_t)setfsuid((uid_t)-1) != uid || (gid_t)setfsgid((gid_t)-1) != gid)
+    if ((uid_t)setfsuid((uid_t)-1) == o->uid && (gid_t)setfsgid((gid_t)-1) == o->gid)
+        return 0;
+    setfsgid(o->gid);
+    setfsuid(o->uid);
+    if ((uid_t)setfsuid((uid_t)-1) != o->uid || (gid_t)setfsgid((gid_t)-1) != o->gid)
         return error_set(err, STATUS_INTERNAL, "root of the user namespace: cannot be it");
     if (syscall(SYS_capget, &self, caps) < 0)
         return error_errno(err, errno, "capabilities");
@@ -147,17 +147,17 @@ static int make_as(uid_t uid, gid_t gid, struct error *err)
 // Opens a path, whose last component is made if it is missing.
 static int open_or_make(int root, char *path, bool directory)
 {
-    int fd = enter_open(root, path, O_PATH);
+    int fd = file_open_inside(root, path, O_PATH);
     if (fd != -ENOENT)
         return fd;
     char *slash = strrchr(path, '/');
     *slash = '\0';
-    _cleanup_close_ int dir = enter_open(root, path[0] ? path : "/", O_PATH | O_DIRECTORY);
+    _cleanup_close_ int dir = file_open_inside(root, path[0] ? path : "/", O_PATH | O_DIRECTORY);
     *slash = '/';
     if (dir < 0)
         return dir;
     int r = directory ? mkdirat(dir, slash + 1, 0755) : mknodat(dir, slash + 1, S_IFREG | 0644, 0);
-    return r < 0 && errno != EEXIST ? -errno : enter_open(root, path, O_PATH);
+    return r < 0 && errno != EEXIST ? -errno : file_open_inside(root, path, O_PATH);
 }
 
 // Opens what a mount goes on; what is missing on the way is made. Returns a descriptor (O_PATH) or
@@ -183,7 +183,29 @@ static bool is_same(int a, int b)
     return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-static int mount_one(int root, int users, const struct plan_mount *m, struct error *err)
+// What becomes of a mount belongs to the container's root; what a bind shows is looked up as the
+// host's.
+static int mount_as(const struct owner *o, int root, int users, const struct plan_mount *m,
+                    bool directory, struct error *err)
+{
+    const bool bind = mount_is_bind(&m->spec);
+    if (make_as(o, err) < 0)
+        return -1;
+    _cleanup_close_ int target = open_target(root, m->destination, directory);
+    if (target < 0)
+        return error_errno(err, target, "destination %s", m->destination);
+    if (is_same(root, target)) // it would not become our root
+        return error_set(err, STATUS_INVALID_ARGUMENT, "destination %s: is the root itself",
+                         m->destination);
+    if (bind && make_as(&host_root, err) < 0)
+        return -1;
+    if (mount_apply_at(&m->spec, m->mapped ? users : -1, target, m->destination, err) < 0)
+        return -1;
+    return bind ? 0 : make_as(&host_root, err);
+}
+
+static int mount_one(const struct owner *o, int root, int users, const struct plan_mount *m,
+                     struct error *err)
 {
     struct stat st;
     bool directory = true;
@@ -192,13 +214,7 @@ static int mount_one(int root, int users, const struct plan_mount *m, struct err
             return error_errno(err, errno, "source %s", m->spec.source ? m->spec.source : "");
         directory = S_ISDIR(st.st_mode);
     }
-    _cleanup_close_ int target = open_target(root, m->destination, directory);
-    if (target < 0)
-        return error_errno(err, target, "destination %s", m->destination);
-    if (is_same(root, target)) // it would not become our root
-        return error_set(err, STATUS_INVALID_ARGUMENT, "destination %s: is the root itself",
-                         m->destination);
-    return mount_apply_at(&m->spec, m->mapped ? users : -1, target, m->destination, err);
+    return mount_as(o, root, users, m, directory, err);
 }
 
 // The rootfs on itself, so that it is a mount of this namespace alone; returns its descriptor.
@@ -247,7 +263,7 @@ static int cover(int root, char *const *paths, const char *field, int (*how)(int
                  struct error *err)
 {
     for (; paths && *paths; paths++) {
-        _cleanup_close_ int at = enter_open(root, *paths, O_PATH);
+        _cleanup_close_ int at = file_open_inside(root, *paths, O_PATH);
         int r = at == -ENOENT || at == -ENOTDIR ? 0 : at < 0 ? at : how(at);
         if (r < 0)
             return error_errno(err, r, "linux.%s: %s", field, *paths);
@@ -255,10 +271,11 @@ static int cover(int root, char *const *paths, const char *field, int (*how)(int
     return 0;
 }
 
-static int mount_all(const struct plan *p, int root, int users, struct error *err)
+static int mount_all(const struct plan *p, const struct owner *o, int root, int users,
+                     struct error *err)
 {
     for (size_t i = 0; i < p->n_mounts; i++) {
-        if (mount_one(root, users, &p->mounts[i], err) < 0)
+        if (mount_one(o, root, users, &p->mounts[i], err) < 0)
             return error_wrap(err, "mounts[%zu]", i);
     }
     return 0;
@@ -266,20 +283,18 @@ static int mount_all(const struct plan *p, int root, int users, struct error *er
 
 int enter_mounts(const struct plan *p, int users, struct error *err)
 {
-    uid_t uid = 0;
-    gid_t gid = 0;
+    struct owner owner;
     _cleanup_close_ int root = take_root(p, err);
     if (root < 0)
         return -1;
-    if (id_map_outside(&p->ids.uid, 0, &uid) < 0 || id_map_outside(&p->ids.gid, 0, &gid) < 0)
+    if (id_map_outside(&p->ids.uid, 0, &owner.uid) < 0 ||
+        id_map_outside(&p->ids.gid, 0, &owner.gid) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "the user namespace has no root");
-    if ((uid || gid) && make_as(uid, gid, err) < 0)
-        return -1;
-    if (mount_all(p, root, users, err) < 0 ||
+    if (mount_all(p, &owner, root, users, err) < 0 ||
         cover(root, p->readonly, "readonlyPaths", make_readonly, err) < 0 ||
         cover(root, p->masked, "maskedPaths", mask, err) < 0)
         return -1;
-    return (uid || gid) && make_as(0, 0, err) < 0 ? -1 : take_fd(&root);
+    return take_fd(&root);
 }
 
 int enter_root(const struct plan *p, int root, struct error *err)
@@ -394,7 +409,7 @@ int enter_user_left(struct error *err)
 int enter_directory(const struct plan *p, struct error *err)
 {
     _cleanup_close_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_close_ int dir = root < 0 ? -1 : enter_open(root, p->cwd, O_PATH | O_DIRECTORY);
+    _cleanup_close_ int dir = root < 0 ? -1 : file_open_inside(root, p->cwd, O_PATH | O_DIRECTORY);
     if (dir < 0 || fchdir(dir) < 0)
         return error_errno(err, dir < -1 ? dir : errno, "process.cwd %s", p->cwd);
     return 0;
@@ -490,7 +505,10 @@ static int be_alone(struct error *err)
 static int leave_keys(struct error *err)
 {
     return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS
-               ? error_errno(err, errno, "session keyring")
+               ? error_errno(
+                     err, errno,
+                     "session keyring (its quota is root's: sysctl kernel.keys.root_maxkeys "
+                     "and root_maxbytes)")
                : 0;
 }
 

@@ -3,8 +3,6 @@
 #ifndef WASM_WORKER_ENTER_H
 #define WASM_WORKER_ENTER_H
 
-#include <stdint.h>
-
 #include "plan.h"
 
 // In this order. 0 or -1. For a process with one thread that has just been executed.
@@ -22,9 +20,6 @@ int enter_users_open(const struct plan *p, int *ret, struct error *err);
 // read-only paths covered. What is made for them belongs to the root of p->ids, of whose user
 // namespace `users` is (-1: none). Returns the rootfs (O_PATH), or -1.
 int enter_mounts(const struct plan *p, int users, struct error *err);
-// Opens a file below a root; links and ".." are resolved inside it. A descriptor or a negative
-// errno.
-int enter_open(int root, const char *path, uint64_t flags);
 // Makes it the root, beside which nothing is left.
 int enter_root(const struct plan *p, int root, struct error *err);
 // For an exec. Goes on as a new process in the pid namespace of a container, whose first process is

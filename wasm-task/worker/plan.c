@@ -210,9 +210,9 @@ static bool is_one_of(const char *const *texts, size_t n, const char *text)
 static bool is_for_native(const struct plan_mount *m)
 {
     static const char *const types[] = {"proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts"};
-    static const char *const places[] = {"/proc", "/sys", "/dev"};
     return is_one_of(types, ARRAY_SIZE(types), m->spec.type) ||
-           is_one_of(places, ARRAY_SIZE(places), m->destination);
+           oci_path_is(m->destination, "/proc") || oci_path_is(m->destination, "/sys") ||
+           oci_path_is(m->destination, "/dev");
 }
 
 // What belongs to the host's users, mounted as if it were the container's.
@@ -230,6 +230,17 @@ static int read_mapping(const struct plan *p, bool *ret, json_object *o, struct 
                            "of its user namespace");
 }
 
+// An option may be several, separated by commas.
+static bool says_owner(const char *option)
+{
+    for (; option; option = strchr(option, ',')) {
+        option += *option == ',';
+        if (strncmp(option, "uid=", 4) == 0 || strncmp(option, "gid=", 4) == 0)
+            return true;
+    }
+    return false;
+}
+
 // With users of the pod's own, ids in a spec are theirs: what takes the host's would be another's.
 static int check_owners(const struct plan *p, const struct plan_mount *m, struct error *err)
 {
@@ -237,7 +248,7 @@ static int check_owners(const struct plan *p, const struct plan_mount *m, struct
         return error_set(err, STATUS_UNIMPLEMENTED, "uidMappings, gidMappings: only of a bind");
     for (size_t i = 0; p->user_ns && i < m->spec.n_options; i++) {
         const char *option = m->spec.options[i];
-        if (strncmp(option, "uid=", 4) == 0 || strncmp(option, "gid=", 4) == 0)
+        if (says_owner(option))
             return error_set(err, STATUS_UNIMPLEMENTED,
                              "options[%zu]: %.40s in a user namespace: leave it out", i, option);
     }

@@ -10,6 +10,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -304,6 +305,52 @@ Test(file, remove_tree_does_not_enter_a_bind_mount)
 {
     check_mount_survives("keep", NULL, MS_BIND);
     cr_assert_eq(faccessat(dirfd_, "keep/x", F_OK, 0), 0);
+}
+
+static int read_inside(const char *path)
+{
+    char text[8] = "";
+    int fd = file_open_inside(dirfd_, path, O_RDONLY);
+    if (fd < 0)
+        return fd;
+    cr_assert_geq(read(fd, text, sizeof(text) - 1), 0);
+    close(fd);
+    return text[0];
+}
+
+Test(file, what_is_opened_inside_is_inside)
+{
+    cr_assert(mkdirat(dirfd_, "d", 0755) == 0 && symlinkat("/f", dirfd_, "d/absolute") == 0 &&
+              symlinkat("../../../../f", dirfd_, "d/up") == 0 &&
+              symlinkat("/proc/self/root", dirfd_, "d/out") == 0);
+    cr_assert_eq(file_write_atomic_at(dirfd_, "f", "x", 1, 0600), 0);
+    cr_expect_eq(read_inside("f"), 'x');
+    cr_expect_eq(read_inside("/d/absolute"), 'x');
+    cr_expect_eq(read_inside("d/up"), 'x');
+    cr_expect_eq(read_inside("/../../f"), 'x');
+    cr_expect_eq(read_inside("d/out/f"), -ENOENT);
+    cr_expect_eq(read_inside("none"), -ENOENT);
+    int proc = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    cr_expect_eq(file_open_inside(proc, "root/etc", O_PATH), -ELOOP);
+    close(proc);
+}
+
+// The kernel gives up a way back when anything moves on the node.
+Test(file, what_is_opened_inside_is_found_while_others_move)
+{
+    cr_assert(mkdirat(dirfd_, "d", 0755) == 0 && mkdirat(dirfd_, "moving", 0755) == 0);
+    cr_assert_eq(file_write_atomic_at(dirfd_, "f", "x", 1, 0600), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        for (int i = 0; i < 100000; i++)
+            (void)(i % 2 ? renameat(dirfd_, "moved", dirfd_, "moving")
+                         : renameat(dirfd_, "moving", dirfd_, "moved"));
+        _exit(0);
+    }
+    cr_assert_gt(pid, 0);
+    for (int i = 0; i < 20000; i++)
+        cr_assert_eq(read_inside("d/../d/../d/../f"), 'x');
+    cr_assert_eq(waitpid(pid, NULL, 0), pid);
 }
 
 Test(file, leaks_no_descriptors)

@@ -223,6 +223,12 @@ Test(join, files_of_a_pod_with_a_user_namespace_carry_its_mappings)
     struct pod pod = full_pod();
     pod.user_ns = LENT("/run/k/p/ns/user");
     pod.ids = (struct id_maps){{0, 70000, 65536}, {0, 4294901759, 65536}};
+    struct error err = {0};
+    cr_expect_eq(oci_spec_join_pod(spec, &pod, &err), -1, "others than the namespace has");
+    cr_expect(err.status == STATUS_INVALID_ARGUMENT && strstr(err.text, "linux.uidMappings"), "%s",
+              err.text);
+    json_object_object_del(json_object_object_get(spec, "linux"), "uidMappings");
+    json_object_object_del(json_object_object_get(spec, "linux"), "gidMappings");
     join(spec, &pod);
     static const char *const files[] = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"};
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
@@ -234,7 +240,7 @@ Test(join, files_of_a_pod_with_a_user_namespace_carry_its_mappings)
     }
     cr_expect_not(json_object_object_get_ex(mount_of(spec, "/dev/shm"), "uidMappings", NULL));
     cr_expect_str_eq(path_of(spec, "user"), pod.user_ns);
-    // Whatever the spec says: the namespace has these.
+    // Said, too, where they were not.
     json_object *lin = json_object_object_get(spec, "linux");
     cr_expect_str_eq(json_text(json_object_object_get(lin, "uidMappings")),
                      "[{\"containerID\":0,\"hostID\":70000,\"size\":65536}]");

@@ -86,17 +86,17 @@ Test(plan, a_process)
 
 Test(plan, mounts_without_what_is_of_the_kernel)
 {
-    good(spec_of(
-        "", "",
-        ",\"mounts\":["
-        "{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
-        "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"},"
-        "{\"destination\":\"/data\",\"source\":\"/src\",\"options\":[\"rbind\",\"ro\"]},"
-        "{\"destination\":\"/sys\",\"type\":\"sysfs\",\"source\":\"sysfs\",\"options\":[\"ro\"]},"
-        "{\"destination\":\"/sys/fs/cgroup\",\"type\":\"cgroup\",\"source\":\"cgroup\"},"
-        "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\"},"
-        "{\"destination\":\"/dev/mqueue\",\"type\":\"mqueue\",\"source\":\"mqueue\"},"
-        "{\"destination\":\"/dev/shm\",\"type\":\"tmpfs\",\"source\":\"shm\"}]"));
+    good(spec_of("", "",
+                 ",\"mounts\":["
+                 "{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
+                 "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"},"
+                 "{\"destination\":\"/data\",\"source\":\"/src\",\"options\":[\"rbind\",\"ro\"]},"
+                 "{\"destination\":\"//sys/./"
+                 "\",\"type\":\"sysfs\",\"source\":\"sysfs\",\"options\":[\"ro\"]},"
+                 "{\"destination\":\"/sys/fs/cgroup\",\"type\":\"cgroup\",\"source\":\"cgroup\"},"
+                 "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\"},"
+                 "{\"destination\":\"/dev/mqueue\",\"type\":\"mqueue\",\"source\":\"mqueue\"},"
+                 "{\"destination\":\"/dev/shm\",\"type\":\"tmpfs\",\"source\":\"shm\"}]"));
     cr_assert_eq(plan.n_mounts, 2);
     cr_expect_str_eq(plan.mounts[0].destination, "/data");
     cr_expect_str_eq(plan.mounts[0].spec.type, "bind");
@@ -158,10 +158,10 @@ Test(plan, users_of_the_pods_own)
 // The host's, bound: what is mounted there in a pod with users of its own on the host's network.
 Test(plan, no_sysfs_by_whatever_type)
 {
-    good_with_users("",
-                    ",\"mounts\":[{\"destination\":\"/sys\",\"type\":\"bind\",\"source\":\"/sys\","
-                    "\"options\":[\"rbind\",\"rro\"]},{\"destination\":\"/"
-                    "x\",\"type\":\"bind\",\"source\":\"/s\"}]");
+    good_with_users(
+        "", ",\"mounts\":[{\"destination\":\"//sys/./\",\"type\":\"bind\",\"source\":\"/sys\","
+            "\"options\":[\"rbind\",\"rro\"]},{\"destination\":\"/"
+            "x\",\"type\":\"bind\",\"source\":\"/s\"}]");
     cr_assert_eq(plan.n_mounts, 1);
     cr_expect_str_eq(plan.mounts[0].destination, "/x");
     // What is left out may ask for what it wants.
@@ -180,6 +180,8 @@ Test(plan, owners_that_would_be_the_hosts)
          "mounts[0]: options[1]: uid=7"},
         {"\"type\":\"tmpfs\",\"source\":\"t\",\"options\":[\"gid=7\"]",
          "mounts[0]: options[0]: gid=7"},
+        {"\"type\":\"tmpfs\",\"source\":\"t\",\"options\":[\"mode=0755,uid=7\"]",
+         "options[0]: mode=0755,uid=7"},
         {"\"type\":\"tmpfs\",\"source\":\"t\"" USERS(0, 0),
          "uidMappings, gidMappings: only of a bind"},
     };

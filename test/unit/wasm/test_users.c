@@ -131,7 +131,7 @@ Test(users, opens_files_as_the_hosts_user_that_it_is)
 static int look(int root, const char *path)
 {
     struct stat st;
-    _cleanup_close_ int fd = enter_open(root, path, O_PATH);
+    _cleanup_close_ int fd = file_open_inside(root, path, O_PATH);
     return fd >= 0 && fstat(fd, &st) == 0 ? (int)st.st_uid : -1;
 }
 
