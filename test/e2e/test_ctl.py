@@ -96,6 +96,7 @@ def test_events(node):
     assert follower.wait(timeout=20) == 0
 
 
+@pytest.mark.any_containerd
 @pytest.mark.many_forks
 def test_a_slow_follower_is_told_what_it_missed(node):
     read, write = os.pipe()

@@ -179,6 +179,7 @@ def test_exec_ends_although_a_child_holds_its_output(pod):
     assert "started" in result.stdout and time.monotonic() - begin < 30
 
 
+@pytest.mark.any_containerd
 @pytest.mark.many_forks
 def test_200_exit_codes_and_signals(node):
     """What the program did is what is reported: 160 random exit codes and 40 deaths by a random signal."""

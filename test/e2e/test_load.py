@@ -6,6 +6,8 @@ import pathlib
 import subprocess
 import time
 
+import pytest
+
 import node as kuasar
 import programs
 from node import until
@@ -53,6 +55,7 @@ def test_a_hanging_runtime_hinders_nobody(node):
         wrapper.unlink()
 
 
+@pytest.mark.any_containerd
 def test_200_pod_cycles_leave_nothing(node):
     """Descriptors and memory of both daemons are the same after 200 pods."""
     node.remove_pods()

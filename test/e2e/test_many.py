@@ -5,6 +5,8 @@ import os
 import pathlib
 import sys
 
+import pytest
+
 import node as kuasar
 import programs
 
@@ -37,6 +39,7 @@ else:
         return answer.exit_code == 0 and pod.container in answer.stdout.decode()
 
 
+@pytest.mark.any_containerd
 def test_hundreds_of_pods(node, tmp_path):
     """All run at once, an exec finds itself in each one's cgroup, all go, and nothing is left of them."""
     node.remove_pods()
