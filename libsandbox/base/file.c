@@ -150,19 +150,6 @@ int file_write_value_at(int dirfd, const char *path, const char *value)
     return (size_t)n == len ? 0 : -EIO;
 }
 
-// Makes one directory; one that exists is fine unless `last` forbids it to be a symlink.
-static int make_dir(const char *path, mode_t mode, bool last)
-{
-    struct stat st;
-    if (mkdir(path, mode) == 0)
-        return 0;
-    if (errno != EEXIST)
-        return -errno;
-    if ((last ? lstat(path, &st) : stat(path, &st)) < 0)
-        return -errno;
-    return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
-}
-
 int file_open_inside(int root, const char *path, int flags)
 {
     struct open_how how = {.flags = (uint64_t)(unsigned)flags | O_CLOEXEC,
@@ -174,6 +161,19 @@ int file_open_inside(int root, const char *path, int flags)
             break;
     }
     return fd < 0 ? -errno : fd;
+}
+
+// Makes one directory; one that exists is fine unless `last` forbids it to be a symlink.
+static int make_dir(const char *path, mode_t mode, bool last)
+{
+    struct stat st;
+    if (mkdir(path, mode) == 0)
+        return 0;
+    if (errno != EEXIST)
+        return -errno;
+    if ((last ? lstat(path, &st) : stat(path, &st)) < 0)
+        return -errno;
+    return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
 int file_mkdir_all(const char *path, mode_t mode)

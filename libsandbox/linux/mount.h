@@ -24,6 +24,9 @@ struct mount_spec {
 #define MOUNT_COUNT_MAX   64
 #define MOUNT_OPTIONS_MAX 512
 
+// Whether it shows what is there already (its type or an option says so), and makes no file system.
+bool mount_is_bind(const struct mount_spec *spec);
+
 // Mounts `spec` on `target`, an absolute path whose last component must not be a symlink. Handles
 // flag words (ro, rbind, rprivate, nosuid, ...), passes all others as data; flags of an "rbind"
 // hold for the whole tree, as do the OCI runtime spec's recursive words (rro, rnosuid, ...) for any
@@ -39,9 +42,6 @@ struct mount_spec {
 //
 // Text names type, source, target and remedy. Returns 0 or -1.
 int mount_apply(const struct mount_spec *spec, const char *target, struct error *err);
-
-// Whether it shows what is there already (its type or an option says so), and makes no file system.
-bool mount_is_bind(const struct mount_spec *spec);
 
 // The same on what a descriptor (O_PATH) is of: for targets in a tree that others have made. `name`
 // is for the text. The ids of a bind are mapped through user namespace `userns` (a descriptor; -1:

@@ -11,18 +11,13 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 
-// A descriptor (O_PATH) of what the path names, which opens nothing: an image can have device
-// nodes, and some devices begin to work when they are opened.
-static int find_inside(int root, const char *path)
-{
-    return file_open_inside(root, path, O_PATH);
-}
-
 static int open_inside(int root, const char *path)
 {
     char self[sizeof("/proc/self/fd/") + 10];
     struct stat st;
-    _cleanup_close_ int found = find_inside(root, path);
+    // Opens nothing yet: an image can have device nodes, and some devices begin to work when they
+    // are opened.
+    _cleanup_close_ int found = file_open_inside(root, path, O_PATH);
     if (found < 0)
         return found;
     if (fstat(found, &st) < 0)

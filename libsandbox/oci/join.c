@@ -214,17 +214,16 @@ static bool clean_path(const char *path, char *out, size_t size)
     return true;
 }
 
-static bool is_at(json_object *mount, const char *destination)
-{
-    const char *raw = get_string(mount, "destination");
-    char clean[PATH_MAX];
-    return raw && clean_path(raw, clean, sizeof clean) && strcmp(clean, destination) == 0;
-}
-
 bool oci_path_is(const char *path, const char *clean)
 {
     char out[PATH_MAX];
     return clean_path(path, out, sizeof(out)) && strcmp(out, clean) == 0;
+}
+
+static bool is_at(json_object *mount, const char *destination)
+{
+    const char *raw = get_string(mount, "destination");
+    return raw && oci_path_is(raw, destination);
 }
 
 static bool mounted_at(json_object *mounts, const char *destination)

@@ -195,23 +195,17 @@ static int read_process(struct plan *p, json_object *process, struct error *err)
 
 // ---- mounts -------------------------------------------------------------------------------------
 
-static bool is_one_of(const char *const *texts, size_t n, const char *text)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(texts[i], text) == 0)
-            return true;
-    }
-    return false;
-}
-
 // What shows the host's kernel or is for native programs: a module can do nothing with it, and who
 // breaks out of one should find nothing. (In a pod with a user namespace on the host's network,
 // /sys is the host's, bound.)
 static bool is_for_native(const struct plan_mount *m)
 {
     static const char *const types[] = {"proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts"};
-    return is_one_of(types, ARRAY_SIZE(types), m->spec.type) ||
-           oci_path_is(m->destination, "/proc") || oci_path_is(m->destination, "/sys") ||
+    for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+        if (strcmp(types[i], m->spec.type) == 0)
+            return true;
+    }
+    return oci_path_is(m->destination, "/proc") || oci_path_is(m->destination, "/sys") ||
            oci_path_is(m->destination, "/dev");
 }
 

@@ -679,13 +679,18 @@ Test(mount, remove_below_understands_escapes_and_links, .init = support_private_
 // ---- recursive words, and mounting on a descriptor ----------------------------------------------
 
 // /mnt/from with a tmpfs in it, /mnt/to.
-static void make_tree(void)
+static void fill_tree(void)
 {
-    support_private_mounts();
     support_mkdir("/mnt/from");
     support_mkdir("/mnt/from/in");
     support_mkdir("/mnt/to");
     apply(&(struct mount_spec){.type = "tmpfs", .source = "tmp"}, "/mnt/from/in");
+}
+
+static void make_tree(void)
+{
+    support_private_mounts();
+    fill_tree();
 }
 
 Test(mount, recursive_words_hold_for_the_whole_tree, .init = make_tree)
@@ -726,10 +731,7 @@ static enum status apply_at(const struct mount_spec *spec, const char *target, s
 static void mapped_tree_setup(void)
 {
     mapped_setup();
-    support_mkdir("/mnt/from");
-    support_mkdir("/mnt/from/in");
-    support_mkdir("/mnt/to");
-    apply(&(struct mount_spec){.type = "tmpfs", .source = "tmp"}, "/mnt/from/in");
+    fill_tree();
 }
 
 // As an OCI runtime does: what is mounted below stays as it is.

@@ -91,7 +91,7 @@ Test(plan, mounts_without_what_is_of_the_kernel)
                  "{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
                  "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"},"
                  "{\"destination\":\"/data\",\"source\":\"/src\",\"options\":[\"rbind\",\"ro\"]},"
-                 "{\"destination\":\"//sys/./"
+                 "{\"destination\":\"/sys"
                  "\",\"type\":\"sysfs\",\"source\":\"sysfs\",\"options\":[\"ro\"]},"
                  "{\"destination\":\"/sys/fs/cgroup\",\"type\":\"cgroup\",\"source\":\"cgroup\"},"
                  "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\"},"
