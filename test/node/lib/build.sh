@@ -53,7 +53,7 @@ bootstrap() {
         "$NODE_SUITE" "$root" "$mirror" "$script"
 }
 
-# in_stage ROOT SCRIPT OUT [ARG...]: run a script inside a root, in mount and pid namespaces of its own, so that a killed build
+# in_stage ROOT SCRIPT OUT [ARG...] (with OUT the first ARG is a folder that is shown as /mnt/in): run a script inside a root, in mount and pid namespaces of its own, so that a killed build
 # leaves neither mounts nor processes. OUT empty: the root is unfinished, and the script makes it. Else the root is only
 # read, and the script sees the folder OUT as /mnt/out.
 in_stage() {
@@ -65,7 +65,13 @@ in_stage() {
     setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child bash -euc '
         root=$1 script=$2 out=$3 downloads=$4 recipe=$5
         shift 5
-        mount --bind -- "$root" "$root"
+        if [[ $out ]]; then
+            mkdir "$out.d" "$out.d/upper" "$out.d/work" "$out.d/root"
+            mount -t overlay -o "lowerdir=$root,upperdir=$out.d/upper,workdir=$out.d/work" overlay "$out.d/root"
+            root=$out.d/root
+        else
+            mount --bind -- "$root" "$root"
+        fi
         mount -t proc proc "$root/proc"
         mount -t tmpfs -o mode=0755 dev "$root/dev"
         mknod -m 666 "$root/dev/null" c 1 3
@@ -86,7 +92,9 @@ in_stage() {
         cp -L -- /etc/ssl/certs/ca-certificates.crt "$root/mnt/host-ca.crt"
         if [[ $out ]]; then
             mount --bind -- "$out" "$root/mnt/out"
-            mount -o remount,bind,ro -- "$root"
+            mkdir "$root/mnt/in"
+            mount --bind -o ro -- "$1" "$root/mnt/in"
+            shift
         fi
         pass=()
         for v in GOPROXY GOSUMDB GONOSUMDB GOPRIVATE http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
@@ -160,14 +168,16 @@ build_root() {
     printf '%s\n' "$dir/root"
 }
 
-# build_extra SCRIPT: print the path of a folder with what SCRIPT puts into /mnt/out, making it first where there is none: what is
-# made in a root, with its compilers and the network, but is no part of it, because few need it. A new root is no reason to make it anew.
+# build_extra SCRIPT [FILE...]: print the path of a folder with what SCRIPT puts into /mnt/out, making it first where there is none:
+# what is made in a root, with its compilers and the network, but is no part of it, because few need it. SCRIPT finds copies of the
+# FILEs in /mnt/in. A new root is no reason to make it anew.
 build_extra() {
     local script root key dir tmp build_lock build_log build_t0=$SECONDS
     script=$(readlink -e -- "${1:-}") || die "extra: no script '${1:-}'"
+    shift
     need_root extra
     root=$(build_root)
-    key=$({ cat -- "$script" && printf '%s\n' "$NODE_SUITE" "$(uname -m)"; } | sha256sum)
+    key=$({ cat -- "$script" "$@" && printf '%s\n' "$NODE_SUITE" "$(uname -m)"; } | sha256sum)
     dir=$NODE_CACHE/${script##*/}-${key:0:16}
     lock_builds extra # it may take long: who needs a root alone does not wait for it
     if [[ ! -e $dir ]]; then
@@ -175,8 +185,11 @@ build_extra() {
         : >"$build_log"
         tmp=$(mktemp -d -- "$NODE_CACHE/extra.tmp.XXXXXX")
         chmod 0755 -- "$tmp"
+        mkdir -- "$tmp.in"
+        (($# == 0)) || cp -- "$@" "$tmp.in/"
         apt_proxy
-        step "${script##*/} (once per recipe; log: $build_log)" in_stage "$root" "$script" "$tmp"
+        step "${script##*/} (once per recipe; log: $build_log)" in_stage "$root" "$script" "$tmp" "$tmp.in"
+        rm -rf --one-file-system -- "$tmp.d" "$tmp.in"
         mv -T -- "$tmp" "$dir"
         say "$(printf '[%4ds] done: %s' $((SECONDS - build_t0)) "$(du -sh -- "$dir" | cut -f1)")"
     fi
