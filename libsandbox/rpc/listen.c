@@ -25,6 +25,9 @@
 #include <time.h>
 #include <unistd.h>
 
+// Needs what the headers above define.
+#include <linux/vm_sockets.h>
+
 #include "base/cleanup.h"
 #include "base/log.h"
 
@@ -190,6 +193,34 @@ int rpc_listen_loopback(const char *address, struct error *err)
     return take_fd(&fd);
 }
 
+// ---- vsock --------------------------------------------------------------------------------------
+
+int rpc_listen_vsock(uint32_t port, struct error *err)
+{
+    const struct sockaddr_vm at = {
+        .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = port};
+    _cleanup_close_ int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return error_errno(err, errno, "cannot make a vsock socket");
+    if (bind(fd, (const struct sockaddr *)&at, sizeof at) < 0 || listen(fd, SOMAXCONN) < 0)
+        return error_errno(err, errno, "cannot listen on vsock port %u", (unsigned)port);
+    return take_fd(&fd);
+}
+
+// A process of the guest could reach us by the guest's own number.
+static bool peer_is_host(int fd, const char *protocol)
+{
+    struct sockaddr_vm peer;
+    socklen_t len = sizeof peer;
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+        return false;
+    if (peer.svm_family == AF_VSOCK && peer.svm_cid == VMADDR_CID_HOST)
+        return true;
+    log_warn("%s: refused vsock peer %u: only the host may connect", protocol,
+             (unsigned)peer.svm_cid);
+    return false;
+}
+
 // ---- clients ------------------------------------------------------------------------------------
 
 int rpc_connect_unix(const char *path, struct error *err)
@@ -212,7 +243,11 @@ int rpc_connect_unix(const char *path, struct error *err)
 bool rpc_peer_allowed(int fd, uid_t uid, const char *protocol, pid_t *ret_pid)
 {
     struct ucred cred;
-    socklen_t len = sizeof cred;
+    int domain = AF_UNSPEC;
+    socklen_t len = sizeof domain;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_VSOCK)
+        return peer_is_host(fd, protocol);
+    len = sizeof cred;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
         return false;
     if (ret_pid)

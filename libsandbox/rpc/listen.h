@@ -3,6 +3,7 @@
 #define RPC_LISTEN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -20,12 +21,17 @@ int rpc_loopback_check(const char *address, const char *field, struct error *err
 // can connect. Returns the descriptor or -1.
 int rpc_listen_loopback(const char *address, struct error *err);
 
+// Listens on a vsock port of this machine, which is a guest: non-blocking, close-on-exec. Returns
+// the descriptor or -1.
+int rpc_listen_vsock(uint32_t port, struct error *err);
+
 // Connects to a unix socket, non-blocking, close-on-exec. Returns the descriptor or -1 with
 // UNAVAILABLE (nobody listens) or another status.
 int rpc_connect_unix(const char *path, struct error *err);
 
-// May the peer of an accepted unix socket speak to us: is it of user `uid`? A refusal is logged
-// under `protocol`. `ret_pid` (may be NULL) gets the peer's pid.
+// May the peer of an accepted socket speak to us? On a unix socket it must be of user `uid`, on a
+// vsock be the host. A refusal is logged under `protocol`. `ret_pid` (may be NULL) gets the pid of
+// a peer on a unix socket.
 bool rpc_peer_allowed(int fd, uid_t uid, const char *protocol, pid_t *ret_pid);
 
 #endif

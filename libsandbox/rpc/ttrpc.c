@@ -252,6 +252,8 @@ int ttrpc_session_send_end(struct ttrpc_session *s, uint32_t id)
     if (!o)
         return r;
     o->local_closed = true;
+    if (s->role == TTRPC_CLIENT && o->remote_closed)
+        open_remove(s, o);
     return frame_begin_or_break(s, id, TTRPC_DATA, TTRPC_REMOTE_CLOSED | TTRPC_NO_DATA, 0)
                ? 0
                : s->broken;
@@ -333,7 +335,7 @@ static void take_data(struct ttrpc_session *s, const struct frame *f)
     bool end = f->flags & TTRPC_REMOTE_CLOSED;
     bool message = !(f->flags & TTRPC_NO_DATA);
     o->remote_closed = end;
-    if (end && s->role == TTRPC_CLIENT)
+    if (end && s->role == TTRPC_CLIENT && o->local_closed)
         open_remove(s, o);
     if ((message || end) && s->events->data)
         s->events->data(s, f->id, owner, message ? f->data : NULL, message ? f->len : 0, end,

@@ -85,8 +85,8 @@ struct ttrpc_session;
 struct ttrpc_events {
     // Server: a request has come and its id is open.
     void (*request)(struct ttrpc_session *s, const struct ttrpc_request *req, void *arg);
-    // A message (`data` not NULL) or the peer's end of a stream, or both at once. For a client
-    // the id is closed by the end; for a server it stays open until it ends the stream itself.
+    // A message (`data` not NULL) or the peer's end of a stream, or both at once. The id stays open
+    // until we end the stream, too; for a client that had done so it is closed.
     void (*data)(struct ttrpc_session *s, uint32_t id, void *owner, const uint8_t *data, size_t len,
                  bool end, void *arg);
     // The id has been closed. Client: by the answer (err NULL or the peer's error). Both: by an
@@ -158,7 +158,8 @@ int ttrpc_session_request(struct ttrpc_session *s, const struct ttrpc_request *r
 // Sends a message on a streaming id that we have not ended. Returns 0; without effect: -ENOENT (no
 // such stream), -EPIPE (ended), -EMSGSIZE; or the error that broke the session.
 int ttrpc_session_send(struct ttrpc_session *s, uint32_t id, const uint8_t *data, size_t len);
-// Ends our side of a stream (Data with flags 0x05). The id stays open. Errors as above.
+// Ends our side of a stream (Data with flags 0x05). The id stays open; a client's is closed if the
+// peer has ended. Errors as above.
 int ttrpc_session_send_end(struct ttrpc_session *s, uint32_t id);
 
 // ---- handing over ------------------------------------------------------------------------------

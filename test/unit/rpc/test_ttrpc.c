@@ -686,6 +686,19 @@ Test(ttrpc, client_streams)
     put_frame(&b, 1, TTRPC_DATA, 0, "late", 4);
     feed(&rig, &b);
     expect_log(&rig, "data 1 'hello'\ndata 1 none end\n");
+    cr_assert_eq(rig.session.n_open, 1, "half of it is open");
+    cr_assert_eq(ttrpc_session_send(&rig.session, 1, (const uint8_t *)"y", 1), 0);
+    cr_assert_eq(ttrpc_session_send_end(&rig.session, 1), 0);
+    cr_assert_eq(rig.session.n_open, 0);
+    cr_assert_eq(ttrpc_session_send(&rig.session, 1, (const uint8_t *)"z", 1), -ENOENT);
+
+    client_open(&rig, 1, TTRPC_REMOTE_OPEN);
+    cr_assert_eq(ttrpc_session_send_end(&rig.session, 3), 0);
+    cr_assert_eq(rig.session.n_open, 1);
+    buf_clear(&b);
+    put_frame(&b, 3, TTRPC_DATA, 5, "", 0);
+    feed(&rig, &b);
+    expect_log(&rig, "data 3 none end\n");
     cr_assert_eq(rig.session.n_open, 0);
     rig_done(&rig);
     buf_free(&b);
