@@ -95,6 +95,13 @@ static Types__StringEntry *entries_of(json_object *labels, Types__StringEntry **
     return entries;
 }
 
+// containerd writes "/proc/<this>/ns/..." into the specs of containers. A process that is a whole
+// machine has nothing to join.
+static uint32_t init_pid(const struct sandbox_record *r)
+{
+    return r->pod.pid_ns ? (uint32_t)r->init.pid : 0;
+}
+
 void answer_start(struct rpc_call *call, const struct sandbox_record *record, const char *address)
 {
     Sandbox__ControllerStartResponse r = SANDBOX__CONTROLLER_START_RESPONSE__INIT;
@@ -111,7 +118,7 @@ void answer_start(struct rpc_call *call, const struct sandbox_record *record, co
     spec.type_url = (char *)ANY_OCI_SPEC;
     spec.value = (ProtobufCBinaryData){.len = strlen(text), .data = (uint8_t *)text};
     r.sandbox_id = record->id;
-    r.pid = (uint32_t)record->init.pid;
+    r.pid = init_pid(record);
     r.created_at = &at;
     r.address = (char *)address;
     r.version = TASK_API_VERSION;
@@ -153,7 +160,7 @@ void answer_status(struct rpc_call *call, const struct sandbox_record *record, c
     timestamp_set(&created, record->created_at);
     timestamp_set(&exited, record->exited_at);
     r.sandbox_id = record->id;
-    r.pid = (uint32_t)record->init.pid;
+    r.pid = init_pid(record);
     r.state = (char *)(record->state == SANDBOX_READY ? "SANDBOX_READY" : "SANDBOX_NOTREADY");
     r.created_at = &created;
     if (record->state == SANDBOX_STOPPED)

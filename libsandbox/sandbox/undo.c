@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -15,11 +16,16 @@
 #include "linux/cgroup.h"
 #include "linux/mount.h"
 
+// How often, and after what time, it is tried again to remove a cgroup that nobody sits in any
+// more.
+#define CGROUP_TRIES  100
+#define CGROUP_TRY_NS (2 * 1000 * 1000)
+// After what time processes that were killed are looked for again.
+#define INMATES_TRY_MS 5
+
 static const char *const kind_names[] = {
-    [UNDO_PROCESS] = "process",
-    [UNDO_MEMBERS] = "members",
-    [UNDO_UNMOUNT] = "unmount",
-    [UNDO_CGROUP] = "cgroup",
+    [UNDO_PROCESS] = "process", [UNDO_MEMBERS] = "members", [UNDO_UNMOUNT] = "unmount",
+    [UNDO_CGROUP] = "cgroup",   [UNDO_INMATES] = "inmates",
 };
 _Static_assert(ARRAY_SIZE(kind_names) == UNDO_KIND_MAX_, "every kind has a name");
 
@@ -95,6 +101,14 @@ static bool below(const char *path, const char *dir)
     return strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == '\0');
 }
 
+// Is that a cgroup of the sandbox's own processes, which has its id in its name? (`dir` is the
+// sandbox's.)
+static bool is_of_sandbox(const char *path, const char *dir)
+{
+    const char *id = strrchr(dir, '/');
+    return id && id[1] && strstr(strrchr(path, '/'), id + 1);
+}
+
 static int step_from_json(struct undo *u, json_object *o, const char *dir, struct error *err)
 {
     const char *kind_name = "", *path = NULL;
@@ -115,7 +129,10 @@ static int step_from_json(struct undo *u, json_object *o, const char *dir, struc
     }
     if (ident_path_check(path, "undo path", err) < 0)
         return -1;
-    if (kind != UNDO_CGROUP && !below(path, dir))
+    if (kind == UNDO_INMATES && !is_of_sandbox(path, dir))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "undo: cgroup %s is not the sandbox's own",
+                         path);
+    if (kind != UNDO_CGROUP && kind != UNDO_INMATES && !below(path, dir))
         return error_set(err, STATUS_INVALID_ARGUMENT, "undo: %s is not below %s", path, dir);
     return undo_push_path(u, kind, path) < 0 ? error_set(err, STATUS_INTERNAL, "undo: too long")
                                              : 0;
@@ -206,16 +223,47 @@ static int end_members(const char *path)
     return -EBUSY;
 }
 
+static bool is_inhabited(const struct cgroup_host *host, const char *path)
+{
+    pid_t *pids = NULL;
+    size_t n = 0;
+    int r = cgroup_pids(host, path, &pids, &n);
+    free(pids);
+    return r < 0 || n > 0;
+}
+
 static int remove_cgroup(const char *path)
 {
     struct cgroup_host *host = cgroup_host_open();
     if (!host)
         return -errno;
     int r = cgroup_remove(host, path);
+    // A process that has ended is out of the list a little before it is out of the cgroup.
+    for (int i = 0; r == -EBUSY && i < CGROUP_TRIES && !is_inhabited(host, path); i++) {
+        nanosleep(&(struct timespec){.tv_nsec = CGROUP_TRY_NS}, NULL);
+        r = cgroup_remove(host, path);
+    }
     cgroup_host_free(host);
     // Whoever sits in it is not ours (the members of our namespaces are gone by now): another pod
     // was given the same parent.
     return r == -EBUSY ? 0 : r;
+}
+
+static int kill_inmates(const char *path)
+{
+    struct cgroup_host *host = cgroup_host_open();
+    if (!host)
+        return -errno;
+    int r = 1;
+    for (int i = 0; r > 0 && i < UNDO_WAIT_MS / INMATES_TRY_MS; i++) {
+        r = cgroup_signal_all(host, path, SIGKILL);
+        if (r > 0)
+            r = is_inhabited(host, path);
+        if (r > 0)
+            nanosleep(&(struct timespec){.tv_nsec = INMATES_TRY_MS * 1000 * 1000}, NULL);
+    }
+    cgroup_host_free(host);
+    return r > 0 ? -ETIMEDOUT : r;
 }
 
 static int run_step(const struct undo_step *s)
@@ -229,6 +277,8 @@ static int run_step(const struct undo_step *s)
         return mount_remove_below(s->path);
     case UNDO_CGROUP:
         return remove_cgroup(s->path);
+    case UNDO_INMATES:
+        return kill_inmates(s->path);
     case UNDO_KIND_MAX_:
         break;
     }

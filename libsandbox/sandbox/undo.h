@@ -15,6 +15,7 @@ enum undo_kind {
     UNDO_MEMBERS, // kill every process whose namespace is the one pinned at `path`
     UNDO_UNMOUNT, // unmount everything at and below `path`
     UNDO_CGROUP,  // remove cgroup `path`, which we made
+    UNDO_INMATES, // kill every process in cgroup `path`, which has none but the pod's own
     UNDO_KIND_MAX_,
 };
 

@@ -304,6 +304,7 @@ Test(controller, plan_names_everything_that_must_be_undone)
         {UNDO_MEMBERS, "/ns/uts"},
         {UNDO_MEMBERS, "/ns/ipc"},
         {UNDO_UNMOUNT, "/pod"},
+        {UNDO_INMATES, "/no-such-cgroup/of-a-pod/pod"},
         {UNDO_CGROUP, "/no-such-cgroup/of-a-pod/pod"},
         {UNDO_CGROUP, "/no-such-cgroup/of-a-pod"},
     };
@@ -317,6 +318,7 @@ Test(controller, the_plan_of_a_slice_names_paths)
         {UNDO_MEMBERS, "/ns/uts"},
         {UNDO_MEMBERS, "/ns/ipc"},
         {UNDO_UNMOUNT, "/pod"},
+        {UNDO_INMATES, "/absent.slice/absent-podx.slice/cri-containerd-pod.scope"},
         {UNDO_CGROUP, "/absent.slice/absent-podx.slice/cri-containerd-pod.scope"},
         {UNDO_CGROUP, "/absent.slice/absent-podx.slice"},
     };

@@ -1,6 +1,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "linux/cgroup.h"
 #include "linux/mount.h"
 #include "sandbox/undo.h"
 
@@ -30,13 +32,15 @@ Test(undo, survives_the_journal)
     cr_assert_eq(undo_push_path(&u, UNDO_UNMOUNT, "/d/x"), 0);
     cr_assert_eq(undo_push_path(&u, UNDO_CGROUP, "/pod"), 0);
     cr_assert_eq(undo_push_process(&u, &p), 0);
+    cr_assert_eq(undo_push_path(&u, UNDO_INMATES, "/pod/of-d.scope"), 0);
     json_object *o = undo_to_json(&u);
     cr_assert_eq(undo_from_json(&back, o, "/d", &err), 0, "%s", err.text);
-    cr_assert_eq(back.n, 3);
+    cr_assert_eq(back.n, 4);
     cr_assert_str_eq(back.steps[0].path, "/d/x");
     cr_assert_eq(back.steps[1].kind, UNDO_CGROUP);
     cr_assert_eq(back.steps[2].process.pid, 4711);
     cr_assert_eq(back.steps[2].process.start_time, 99);
+    cr_assert_eq(back.steps[3].kind, UNDO_INMATES);
     json_object_put(o);
     undo_done(&u);
     undo_done(&back);
@@ -50,6 +54,9 @@ Test(undo, a_list_from_outside_cannot_leave_its_directory)
         "[{\"kind\":\"unmount\",\"path\":\"/dx\"}]",
         "[{\"kind\":\"unmount\",\"path\":\"d\"}]",
         "[{\"kind\":\"unmount\"}]",
+        "[{\"kind\":\"inmates\",\"path\":\"/kubepo\"}]",
+        "[{\"kind\":\"inmates\",\"path\":\"/d/kubepos\"}]",
+        "[{\"kind\":\"inmates\",\"path\":\"/\"}]",
         "[{\"kind\":\"format\",\"path\":\"/d/x\"}]",
         "[{\"kind\":\"process\",\"pid\":1,\"start_time\":1}]",
         "[{\"kind\":\"process\",\"pid\":-1,\"start_time\":1}]",
@@ -73,6 +80,49 @@ Test(undo, is_bounded)
         cr_assert_eq(undo_push_path(&u, UNDO_UNMOUNT, "/d"), 0);
     cr_assert_eq(undo_push_path(&u, UNDO_UNMOUNT, "/d"), -ENOSPC);
     undo_done(&u);
+}
+
+// Threads whose first one has ended are no process of a kind that /proc shows as alive.
+static void *wait_for_ever(void *arg)
+{
+    for (;;)
+        pause();
+    return NULL;
+}
+
+Test(undo, kills_who_is_in_the_cgroup_and_removes_it)
+{
+    struct undo u = {0};
+    struct error err = {0};
+    bool made;
+    char path[64];
+    struct cgroup_host *host = cgroup_host_open();
+    snprintf(path, sizeof path, "/undo-test-%d", (int)getpid());
+    if (!host || cgroup_make(host, path, &made) < 0)
+        cr_skip_test("no cgroup can be made here");
+    pid_t pids[4];
+    for (int i = 0; i < 4; i++) {
+        pids[i] = fork();
+        if (pids[i] == 0) {
+            pthread_t thread;
+            if (i < 2 && pthread_create(&thread, NULL, wait_for_ever, NULL) == 0)
+                pthread_exit(NULL); // the first thread of two of them
+            wait_for_ever(NULL);
+        }
+        cr_assert_eq(cgroup_attach(host, path, pids[i]), 0);
+    }
+    cr_assert_eq(undo_push_path(&u, UNDO_CGROUP, path), 0);
+    cr_assert_eq(undo_push_path(&u, UNDO_INMATES, path), 0);
+    cr_assert_eq(undo_run(&u, &err), 0, "%s", err.text);
+    cr_assert_not(cgroup_exists(host, path));
+    for (int i = 0; i < 4; i++) {
+        int status;
+        cr_assert_eq(waitpid(pids[i], &status, 0), pids[i]);
+        cr_assert(WIFSIGNALED(status));
+    }
+    cr_assert_eq(undo_run(&u, &err), 0, "once more: %s", err.text);
+    undo_done(&u);
+    cgroup_host_free(host);
 }
 
 Test(undo, ends_exactly_the_recorded_process)
