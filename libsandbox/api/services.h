@@ -21,6 +21,12 @@
 #define SERVICE_PODS "kuasar.internal.v1.Pods"
 // ttrpc, served by every daemon for kuasar-ctl: internal.proto.
 #define SERVICE_INSPECT "kuasar.internal.v1.Inspect"
+// ttrpc, served by the agent in a virtual machine for the host: guest.proto.
+#define SERVICE_GUEST "kuasar.internal.v1.Guest"
+// The vsock port on which the agent serves (with the Task API), and the one on which the host hears
+// of the agent when it does.
+#define GUEST_PORT       1024
+#define GUEST_READY_PORT 1025
 
 // A row of a dispatch table. `request` and `response` are names of messages as protobuf-c writes
 // them in functions:

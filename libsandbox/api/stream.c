@@ -41,6 +41,12 @@ static int read_update(struct stream_message *m, struct error *err)
     return 0;
 }
 
+static int read_empty(struct stream_message *m, struct error *err)
+{
+    m->kind = STREAM_EMPTY;
+    return 0;
+}
+
 static const struct {
     const char *type_url;
     const ProtobufCMessageDescriptor *type;
@@ -49,6 +55,7 @@ static const struct {
     {ANY_STREAM_DATA, &streaming__data__descriptor, read_data},
     {ANY_STREAM_WINDOW, &streaming__window_update__descriptor, read_update},
     {ANY_STREAM_INIT, &streaming__stream_init__descriptor, read_init},
+    {ANY_EMPTY, &google__empty__descriptor, read_empty},
 };
 
 static int read_any(const Google__Any *any, struct stream_message *m, struct error *err)
@@ -141,4 +148,17 @@ size_t stream_update_encode(uint8_t out[STREAM_SMALL_MAX], uint32_t update)
 size_t stream_empty_encode(uint8_t out[STREAM_SMALL_MAX])
 {
     return (size_t)(put_type_url(out, ANY_EMPTY) - out);
+}
+
+size_t stream_init_encode(uint8_t out[STREAM_INIT_MAX], const char *id)
+{
+    size_t len = strlen(id);
+    uint8_t *at = put_type_url(out, ANY_STREAM_INIT);
+    *at++ = FIELD_VALUE;
+    at = put_varint(at, 1 + varint_size(len) + len);
+    *at++ = 0x0a; // field 1, with a length
+    at = put_varint(at, len);
+    for (size_t i = 0; i < len; i++)
+        at[i] = (uint8_t)id[i];
+    return (size_t)(at + len - out);
 }

@@ -19,7 +19,13 @@
 // Room for a whole WindowUpdate, or Empty.
 #define STREAM_SMALL_MAX 96
 
-enum stream_kind { STREAM_INIT, STREAM_DATA, STREAM_UPDATE };
+// Longest id that stream_init_encode takes.
+#define STREAM_INIT_ID_MAX 100
+// Room for what it writes.
+#define STREAM_INIT_MAX (STREAM_SMALL_MAX + STREAM_INIT_ID_MAX)
+
+// EMPTY is the answer to INIT.
+enum stream_kind { STREAM_INIT, STREAM_DATA, STREAM_UPDATE, STREAM_EMPTY };
 
 struct stream_message {
     enum stream_kind kind;
@@ -30,7 +36,7 @@ struct stream_message {
     void *any, *inner; // owned
 };
 
-// Reads one message. INVALID_ARGUMENT for anything else than the three kinds, and for an update
+// Reads one message. INVALID_ARGUMENT for anything else than the four kinds, and for an update
 // that is not positive; *ret is untouched then. 0 or -1. Free with stream_message_done.
 int stream_message_parse(const uint8_t *data, size_t len, struct stream_message *ret,
                          struct error *err);
@@ -43,5 +49,7 @@ size_t stream_data_header(uint8_t *end, size_t len);
 size_t stream_update_encode(uint8_t out[STREAM_SMALL_MAX], uint32_t update);
 // Encodes an Empty, the answer to StreamInit. Returns its length.
 size_t stream_empty_encode(uint8_t out[STREAM_SMALL_MAX]);
+// Encodes a StreamInit; `id` has at most STREAM_INIT_ID_MAX bytes. Returns its length.
+size_t stream_init_encode(uint8_t out[STREAM_INIT_MAX], const char *id);
 
 #endif

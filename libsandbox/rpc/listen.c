@@ -210,7 +210,7 @@ int rpc_listen_vsock(uint32_t port, struct error *err)
 // A process of the guest could reach us by the guest's own number.
 static bool peer_is_host(int fd, const char *protocol)
 {
-    struct sockaddr_vm peer;
+    struct sockaddr_vm peer = {0};
     socklen_t len = sizeof peer;
     if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
         return false;

@@ -58,8 +58,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_id(m.id);
     else if (m.kind == STREAM_DATA)
         check_data(&m);
-    else
+    else if (m.kind == STREAM_UPDATE)
         check(m.update >= 1 && m.update <= INT32_MAX);
+    else
+        check(m.kind == STREAM_EMPTY && !m.len && !m.data);
     stream_message_done(&m);
     return 0;
 }

@@ -67,12 +67,30 @@ Test(stream, updates_and_the_answer_are_what_the_decoder_reads)
     api_message_free(any);
 }
 
+Test(stream, a_client_s_and_a_server_s_first_messages)
+{
+    uint8_t out[STREAM_INIT_MAX];
+    struct stream_message m;
+    struct error err = {0};
+    char id[STREAM_INIT_ID_MAX + 1];
+    memset(id, 'x', sizeof(id));
+    id[STREAM_INIT_ID_MAX] = '\0';
+    cr_assert_eq(stream_message_parse(out, stream_init_encode(out, id), &m, &err), 0, "%s",
+                 err.text);
+    cr_assert_eq(m.kind, STREAM_INIT);
+    cr_assert_str_eq(m.id, id);
+    stream_message_done(&m);
+    cr_assert_eq(stream_message_parse(out, stream_empty_encode(out), &m, &err), 0, "%s", err.text);
+    cr_assert_eq(m.kind, STREAM_EMPTY);
+    stream_message_done(&m);
+}
+
 Test(stream, what_is_none_is_refused)
 {
     static const struct {
         const char *type_url, *value, *says;
     } rows[] = {
-        {"google.protobuf.Empty", "", "google.protobuf.Empty"},
+        {"google.protobuf.Any", "", "google.protobuf.Any"},
         {"", "", "empty"},
         {ANY_STREAM_WINDOW, "", "not positive"},
         {ANY_STREAM_WINDOW, "\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "not positive"},
