@@ -45,8 +45,8 @@ struct client_call {
 struct ttrpc_stream {
     struct client_call call;
     const struct ttrpc_stream_events *events;
-    bool ended;   // our side
-    bool starved; // waits for `writable`
+    bool ended;      // our side
+    bool starved;    // waits for `writable`
     bool delivering; // the client is handing on a message (and is there)
 };
 
@@ -64,6 +64,7 @@ struct ttrpc_client {
     ev_io io;
     struct ttrpc_session session; // initialised while connected
     struct call_list failing;
+    bool starved;                    // a stream waits for room
     struct ttrpc_stream *delivering; // its message is being handed on; NULL: it was freed
     void (*closed)(void *arg);
     void *arg;
@@ -197,7 +198,7 @@ static size_t unsent(const struct ttrpc_client *c)
 
 static void watch(struct ttrpc_client *c)
 {
-    int events = EV_READ | (unsent(c) && !c->greeting ? EV_WRITE : 0);
+    int events = EV_READ | ((unsent(c) || c->starved) && !c->greeting ? EV_WRITE : 0);
     if (events == (c->io.events & (EV_READ | EV_WRITE)))
         return;
     ev_io_stop(c->loop, &c->io);
@@ -273,11 +274,18 @@ static void received(struct ttrpc_client *c, const uint8_t *data, size_t len)
 // Lets the streams go on that wait for room. (Each may end others, and the connection.)
 static void feed_streams(struct ttrpc_client *c)
 {
+    if (unsent(c) > TTRPC_CLIENT_UNSENT_MAX)
+        return;
+    c->starved = false;
     enter(c);
     for (size_t i = 0; !c->freed && c->fd >= 0 && i < c->session.n_open; i++) {
         struct ttrpc_stream *st = stream_of(c->session.open[i].owner);
-        if (!st || !st->starved || unsent(c) > TTRPC_CLIENT_UNSENT_MAX)
+        if (!st || !st->starved)
             continue;
+        if (unsent(c) > TTRPC_CLIENT_UNSENT_MAX) { // one before it has filled it again
+            c->starved = true;
+            break;
+        }
         st->starved = false;
         st->events->writable(st->call.arg);
         i = (size_t)-1; // the table may be another
@@ -551,8 +559,8 @@ struct ttrpc_stream *ttrpc_stream_open(struct ttrpc_client *c, const char *servi
         free(st);
         return NULL;
     }
-    st->call = (struct client_call){
-        .client = c, .number = (uint64_t)c->generation << 32 | id, .arg = arg};
+    st->call =
+        (struct client_call){.client = c, .number = (uint64_t)c->generation << 32 | id, .arg = arg};
     ev_timer_init(&st->call.timer, on_timeout, 0, 0);
     st->events = events;
     send_soon(c);
@@ -570,7 +578,12 @@ bool ttrpc_stream_room(struct ttrpc_stream *st)
 {
     if (!stream_lives(st))
         return false;
-    st->starved = unsent(st->call.client) > TTRPC_CLIENT_UNSENT_MAX;
+    struct ttrpc_client *c = st->call.client;
+    st->starved = unsent(c) > TTRPC_CLIENT_UNSENT_MAX;
+    if (st->starved) {
+        c->starved = true;
+        watch(c);
+    }
     return !st->starved;
 }
 

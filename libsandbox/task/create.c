@@ -148,12 +148,14 @@ static int prepare(struct task *t, const Google__Any *options, struct error *err
 {
     _cleanup_json_ json_object *spec = oci_spec_load(t->bundle, err);
     _cleanup_(pod_done) struct pod pod = {0};
-    if (!spec || find_sandbox(t, spec, err) < 0 || take_name(t, spec, err) < 0 ||
-        (t->sandbox_id && join_pod(t, spec, &pod, err) < 0) ||
-        t->ops->open(t, options, t->sandbox_id ? &pod : NULL, spec, err) < 0)
+    if (!spec || find_sandbox(t, spec, err) < 0)
+        return -1;
+    bool joins = t->sandbox_id && !t->ops->elsewhere;
+    if (take_name(t, spec, err) < 0 || (joins && join_pod(t, spec, &pod, err) < 0) ||
+        t->ops->open(t, options, joins ? &pod : NULL, spec, err) < 0)
         return -1;
     t->private_pid = oci_spec_private_pid(spec);
-    t->below = t->server->mountpoints && t->sandbox_id && mountpoints_fit(spec, &pod);
+    t->below = t->server->mountpoints && joins && mountpoints_fit(spec, &pod);
     read_console_size(t, spec);
     return oci_spec_store(spec, t->bundle, err);
 }
@@ -360,7 +362,8 @@ static struct task *create_task(struct task_server *s, const char *ns,
         return task_unref(t);
     }
     task_timing_begin(t, TASK_TIMING_CREATE);
-    task_expect_move(s);
+    if (!t->ops->elsewhere)
+        task_expect_move(s);
     t->init.terminal = req->terminal;
     t->mounts = req->rootfs;
     t->n_mounts = req->n_rootfs;

@@ -42,10 +42,11 @@ struct task_server {
     struct api_service services[3];
     struct inspect inspect;
     struct inspect_events *followed; // what happens, for kuasar-ctl
-    const struct rpc_service *service_list[5];
+    const struct rpc_service *service_list[6];
     struct stage_histograms timings[TASK_TIMING_MAX_];
     LIST_HEAD(pods_ends, pods_end) ends;
-    size_t n_released; // tasks that only wait to be deleted
+    LIST_HEAD(guests, guest) guests; // virtual machines (guest.h)
+    size_t n_released;               // tasks that only wait to be deleted
     bool draining, drain_called;
     ev_timer flush; // draining: the last events
     int flushes;
@@ -152,6 +153,8 @@ void task_update(struct task *t, const Google__Any *resources, struct rpc_call *
 void task_pause(struct task *t, struct rpc_call *call);
 void task_resume(struct task *t, struct rpc_call *call);
 void task_kill(struct task_process *p, uint32_t signal, bool all, struct rpc_call *call);
+// Of a process whose terminal is elsewhere.
+void task_resize(struct task_process *p, uint32_t columns, uint32_t rows, struct rpc_call *call);
 void task_pids(struct task *t, struct rpc_call *call);
 void task_stats(struct task *t, struct rpc_call *call);
 

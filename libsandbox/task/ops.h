@@ -30,6 +30,9 @@ struct task_stats_done {
 
 struct task_ops {
     const char *name; // in records
+    // Another task server makes the containers, and joins them to their pod: their spec stays here
+    // as containerd wrote it, and there is no terminal here (resize is set).
+    bool elsewhere;
     // Kinds that a task may be made into (task_become), NULL-terminated; NULL: none.
     const struct task_ops *const *others;
 
@@ -74,6 +77,8 @@ struct task_ops {
     void (*update)(struct task *t, const void *resources, size_t len, struct task_done done);
     void (*pause)(struct task *t, struct task_done done);
     void (*resume)(struct task *t, struct task_done done);
+    // Sets the size of the terminal of a process. NULL: it is ours (task_stdio_resize).
+    void (*resize)(struct task_process *p, uint32_t columns, uint32_t rows, struct task_done done);
     // Forget a process: it is being freed, no more reports.
     void (*release)(struct task_process *p);
 };

@@ -89,6 +89,7 @@ struct stdio_spec task_process_stdio(const struct task_process *p)
                                .out = p->stdout_url,
                                .err = p->stderr_url,
                                .terminal = p->terminal,
+                               .elsewhere = t->ops->elsewhere,
                                .columns = t->columns,
                                .rows = t->rows,
                                .uid = t->io_uid,

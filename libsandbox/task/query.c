@@ -9,7 +9,7 @@
 #include "api/options.pb-c.h"
 #include "base/cleanup.h"
 
-static void killed(void *arg, const struct error *err)
+static void answered(void *arg, const struct error *err)
 {
     struct rpc_call *call = arg;
     if (err)
@@ -34,7 +34,18 @@ void task_kill(struct task_process *p, uint32_t signal, bool all, struct rpc_cal
                        "%s of container %s has not been started: there is no process yet",
                        p->exec_id[0] ? p->exec_id : "init", t->id);
     else
-        t->ops->kill(p, (int)signal, all, (struct task_done){killed, call});
+        t->ops->kill(p, (int)signal, all, (struct task_done){answered, call});
+}
+
+void task_resize(struct task_process *p, uint32_t columns, uint32_t rows, struct rpc_call *call)
+{
+    const struct task *t = p->task;
+    if (!p->terminal)
+        rpc_call_failf(call, STATUS_FAILED_PRECONDITION, "the process has no terminal");
+    else if (columns > UINT16_MAX || rows > UINT16_MAX)
+        rpc_call_failf(call, STATUS_INVALID_ARGUMENT, "size %ux%u: too large", columns, rows);
+    else
+        t->ops->resize(p, columns, rows, (struct task_done){answered, call});
 }
 
 // A question to the kind of task; keeps the task while it is open.

@@ -80,7 +80,7 @@ static int page(struct buf *out, void *arg)
     return task_server_metrics(arg, out);
 }
 
-static void init_services(struct task_server *s)
+static void init_services(struct task_server *s, const struct rpc_service *more)
 {
     static const char *const names[] = {SERVICE_TASK_V3, SERVICE_TASK_V2};
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -95,6 +95,7 @@ static void init_services(struct task_server *s)
                                           .events = s->followed};
     inspect_init(&s->inspect, &source);
     s->service_list[ARRAY_SIZE(s->services)] = &s->inspect.service.rpc;
+    s->service_list[ARRAY_SIZE(s->services) + 1] = more;
     task_events_set_tap(s->events, task_follow, s->followed);
 }
 
@@ -115,6 +116,7 @@ struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
     else
         (void)getrlimit(RLIMIT_NOFILE, &s->files);
     LIST_INIT(&s->ends);
+    LIST_INIT(&s->guests);
     LIST_INIT(&s->stdio.orphans);
     s->stdio.loop = loop;
     ev_timer_init(&s->flush, on_flush, 0, FLUSH_STEP);
@@ -135,7 +137,7 @@ struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
         error_errno(err, s->cgroups ? ENOMEM : errno, "task server");
         return task_server_free(s);
     }
-    init_services(s);
+    init_services(s, config->more);
     return s;
 }
 
@@ -173,16 +175,21 @@ void task_expect_move(struct task_server *s)
         s->move = job_start(s->loop, s->reaper, move_work, move_over, s, MOVE_SECONDS, &ignored);
 }
 
+int task_server_serve(struct task_server *s, int fd, struct error *err)
+{
+    s->rpc = ttrpc_server_new(s->loop, fd, s->service_list);
+    if (!s->rpc) // which has closed fd
+        return error_errno(err, ENOMEM, "server");
+    ttrpc_server_set_streams(s->rpc, streams_methods(s->stdio.streams));
+    return 0;
+}
+
 int task_server_listen(struct task_server *s, const char *path, struct error *err)
 {
     int fd = rpc_listen_unix(path, err);
-    if (fd < 0)
+    if (fd < 0 || task_server_serve(s, fd, err) < 0)
         return -1;
-    s->rpc = ttrpc_server_new(s->loop, fd, s->service_list);
-    if (!s->rpc) // which has closed fd
-        return error_errno(err, ENOMEM, "%s", path);
     http_server_open(s->metrics, s->dir, "task-metrics.sock", s->metrics_address);
-    ttrpc_server_set_streams(s->rpc, streams_methods(s->stdio.streams));
     return 0;
 }
 

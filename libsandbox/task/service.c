@@ -188,7 +188,9 @@ static void on_resize(struct rpc_call *call, const ProtobufCMessage *msg, void *
     struct error err = {0};
     if (!p)
         return;
-    if (task_stdio_resize(p->io, req->width, req->height, &err) < 0)
+    if (p->task->ops->resize)
+        task_resize(p, req->width, req->height, call);
+    else if (task_stdio_resize(p->io, req->width, req->height, &err) < 0)
         rpc_call_fail(call, &err);
     else
         api_reply_empty(call);

@@ -356,7 +356,7 @@ struct task_stdio *task_stdio_open(struct stdio_host *h, const struct stdio_spec
         if (open_stream(io, spec, n, err) < 0)
             return task_stdio_free(io);
     }
-    if (spec->terminal) {
+    if (spec->terminal && !spec->elsewhere) {
         io->console = console_new(h->loop, h->console_dir, console_over, io, err);
         if (!io->console)
             return task_stdio_free(io);

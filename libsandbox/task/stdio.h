@@ -69,6 +69,7 @@ void stdio_host_done(struct stdio_host *h);
 struct stdio_spec {
     const char *in, *out, *err; // URLs; NULL counts as ""
     bool terminal;              // err is ignored
+    bool elsewhere;             // the process, and its terminal, are not here
     uint16_t columns, rows;     // of the terminal; 0: leave
     uid_t uid;                  // owner of what the process gets; (uid_t)-1: leave
     gid_t gid;
@@ -81,7 +82,8 @@ int task_stdio_check(const struct stdio_spec *spec, struct error *err);
 // is none or a stream that is not open, ALREADY_EXISTS a stream of another process.
 struct task_stdio *task_stdio_open(struct stdio_host *h, const struct stdio_spec *spec,
                                    struct error *err);
-// What the process gets as 0, 1, 2; all -1 with a terminal. Borrowed until task_stdio_attach.
+// What the process gets as 0, 1, 2; all -1 with a terminal that is here, -1 for what a terminal
+// elsewhere does not have. Borrowed until task_stdio_attach.
 void task_stdio_fds(const struct task_stdio *io, int ret_fds[3]);
 // Path for --console-socket; NULL without a terminal.
 const char *task_stdio_console(const struct task_stdio *io);

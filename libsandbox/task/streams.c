@@ -212,9 +212,11 @@ static int take_message(struct peer *p, const struct stream_message *m, struct e
     case STREAM_UPDATE:
         return take_update(p, m, err);
     case STREAM_INIT:
+        return error_set(err, STATUS_FAILED_PRECONDITION, "stream %s: a second StreamInit", p->id);
+    case STREAM_EMPTY:
         break;
     }
-    return error_set(err, STATUS_FAILED_PRECONDITION, "stream %s: a second StreamInit", p->id);
+    return error_set(err, STATUS_INVALID_ARGUMENT, "stream %s: an Empty is our answer", p->id);
 }
 
 static void on_message(struct rpc_stream *rpc, const uint8_t *data, size_t len, void *arg)
