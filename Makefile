@@ -5,13 +5,18 @@ DESTDIR ?=
 BUILD := build/release
 JOBS ?= $(shell nproc)
 
-.PHONY: all install uninstall demo test check bench fuzz format tidy deps clean
+.PHONY: all guest install uninstall demo test check bench fuzz format tidy deps clean
 
 # Paths of the installation are in the programs and in the units, so another PREFIX is another configuration.
 all:
 	@{ test -f $(BUILD)/build.ninja && grep -qxF 'CMAKE_INSTALL_PREFIX:PATH=$(PREFIX)' $(BUILD)/CMakeCache.txt; } || \
 		cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 	cmake --build $(BUILD) -j $(JOBS)
+
+# Kernels and image of virtual machines, into build/guest/out (some minutes the first time).
+guest:
+	@test/deps build node
+	@vmm-task/guest/build
 
 install: all
 	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)

@@ -22,13 +22,18 @@ function(kuasar_layer name)
   set_property(GLOBAL APPEND PROPERTY kuasar_layers ${target})
 endfunction()
 
-# kuasar_program(NAME [SBIN] SOURCES ...): an installed program that links libsandbox.
+# kuasar_program(NAME [DESTINATION dir] [COMPONENT name] SOURCES ...): an installed program that links libsandbox. With a
+# component it is installed only where that is asked for (cmake --install DIR --component name).
 function(kuasar_program name)
-  cmake_parse_arguments(arg "" "DESTINATION" "SOURCES" ${ARGN})
+  cmake_parse_arguments(arg "" "DESTINATION;COMPONENT" "SOURCES" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE sandbox kuasar_options kuasar_version)
   if(NOT arg_DESTINATION)
     set(arg_DESTINATION ${CMAKE_INSTALL_BINDIR})
   endif()
-  install(TARGETS ${name} RUNTIME DESTINATION ${arg_DESTINATION})
+  if(arg_COMPONENT)
+    install(TARGETS ${name} RUNTIME DESTINATION ${arg_DESTINATION} COMPONENT ${arg_COMPONENT} EXCLUDE_FROM_ALL)
+  else()
+    install(TARGETS ${name} RUNTIME DESTINATION ${arg_DESTINATION})
+  endif()
 endfunction()

@@ -24,6 +24,12 @@ static const struct family families[] = {
     WASM("kuasar-wasm"),
     WASM("kuasar-wasmtime"),
     WASM("kuasar-wasmedge"),
+    {.runtime = "kuasar-vmm",
+     .sandboxer = "vmm-sandboxer",
+     .plugin = "vmm",
+     .dir = "/run/kuasar-vmm",
+     .task_socket = "/run/kuasar-vmm/task.sock",
+     .config = KUASAR_SYSCONFDIR "/vmm.toml"},
 };
 
 const struct family *family_of(const char *program)

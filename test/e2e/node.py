@@ -21,7 +21,7 @@ import uuid
 # The kind under test; pods of another one, too, find their files by its names.
 KIND = os.environ.get("KUASAR_KIND", "runc")
 HANDLER = f"kuasar-{KIND}"
-SANDBOXER, TASK = f"{KIND}-sandboxer", f"{KIND}-task"
+SANDBOXER, TASK = f"{KIND}-sandboxer", "vmm-relay" if KIND == "vmm" else f"{KIND}-task"
 IMAGE = "localhost/kuasar/busybox:test"
 STATE = pathlib.Path(f"/run/{HANDLER}")
 MOUNTPOINTS = pathlib.Path("/var/lib/kuasar/mountpoints")  # of all containers

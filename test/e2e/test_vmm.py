@@ -1,0 +1,215 @@
+"""Pods that are virtual machines: a kernel of their own, and everything else as with any pod."""
+
+import hashlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+
+import node as kuasar
+from node import until
+
+pytestmark = pytest.mark.skipif(kuasar.KIND != "vmm", reason="of virtual machines")
+
+
+@pytest.fixture
+def pod(node):
+    return node.pod(hostname="machine")
+
+
+def machine_pids(pod):
+    """Of the processes of a pod on the host."""
+    inode = (kuasar.STATE / f"sandboxes/{pod.id}/ns/ipc").stat().st_ino
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if (entry / "ns/ipc").stat().st_ino == inode:
+                    found.append(int(entry.name))
+            except OSError:
+                pass
+    return found
+
+
+def monitor(pod):
+    return json.loads((kuasar.STATE / f"sandboxes/{pod.id}/vm.json").read_text())["pid"]
+
+
+def test_a_kernel_of_its_own(pod):
+    c = pod.run("sleep", "1000")
+    guest = c.exec("uname", "-r").stdout.strip()
+    assert guest != os.uname().release
+    assert c.exec("cat", "/proc/sys/kernel/hostname").stdout.strip() == pod.config["hostname"]
+
+
+def test_logs_exit_codes_and_signals(pod):
+    c = pod.run("sh", "-c", "echo out; echo err >&2; exit 7")
+    assert c.wait_exit() == 7
+    log = [line.split(" ", 3) for line in c.log.read_text().splitlines()]
+    assert sorted((kind, text) for _, kind, _, text in log) == [("stderr", "err"), ("stdout", "out")]
+    killed = pod.run("sh", "-c", "sh -c 'kill -9 $$'; exit $?")
+    assert killed.wait_exit() == 137
+
+
+def test_exec(pod):
+    c = pod.run("sleep", "1000")
+    result = c.exec("sh", "-c", "echo out; echo err >&2")
+    assert result.stdout == "out\n\nerr"  # crictl's order
+    data = os.urandom(1 << 20)
+    digest = subprocess.run(["crictl", "exec", "-i", c.id, "sha256sum"], input=data, capture_output=True, timeout=60, check=True)
+    assert digest.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
+    for code in (0, 1, 255):
+        assert kuasar.exit_code(c.exec("sh", "-c", f"exit {code}", check=False)) == code
+
+
+def test_a_missing_command_is_named(pod):
+    c = pod.create("/no/such/program")
+    with pytest.raises(kuasar.Failed) as e:
+        c.start()
+    assert "/no/such/program" in e.value.err
+
+
+def test_containers_share_the_network_and_have_the_pod_s_address(pod):
+    server = pod.run("httpd", "-f", "-p", "8080", "-h", "/www")
+    client = pod.run("sleep", "1000")
+    until(lambda: client.exec("wget", "-qO-", "http://127.0.0.1:8080/", check=False).returncode == 0, "the other container answers")
+    page = kuasar.run("curl", "-s", f"http://{pod.ip()}:8080/").stdout
+    assert page == server.exec("cat", "/www/index.html").stdout
+    assert pod.ip() in client.exec("ip", "addr").stdout
+
+
+def test_etc_files_and_volumes(pod, tmp_path):
+    (tmp_path / "file").write_text("from the host\n")
+    c = pod.run("sleep", "1000", mounts=[{"host_path": str(tmp_path), "container_path": "/vol"},
+                                          {"host_path": str(tmp_path / "file"), "container_path": "/one", "readonly": True}])
+    assert c.exec("cat", "/vol/file", "/one").stdout == "from the host\nfrom the host\n"
+    c.exec("sh", "-c", "echo from the guest >/vol/back")
+    assert (tmp_path / "back").read_text() == "from the guest\n"
+    assert c.exec("sh", "-c", "echo x >/one", check=False).returncode != 0
+    (tmp_path / "later").write_text("later\n")
+    assert c.exec("cat", "/vol/later").stdout == "later\n"
+    assert c.exec("cat", "/etc/hostname").stdout.strip() == pod.config["hostname"]
+    assert "127.0.0.1" in c.exec("cat", "/etc/hosts").stdout
+
+
+def test_sockets_of_the_host_are_refused_with_the_reason(pod):
+    c = pod.create("true", mounts=[{"host_path": kuasar.CONTAINERD_SOCKET, "container_path": "/s"}])
+    with pytest.raises(kuasar.Failed) as e:
+        c.start()
+    assert "is a socket" in e.value.err and kuasar.CONTAINERD_SOCKET in e.value.err
+
+
+def test_read_only_is_so_for_the_whole_guest(pod, tmp_path):
+    """By what serves the files: the guest's own mounts do not count."""
+    c = pod.run("sleep", "1000", mounts=[{"host_path": str(tmp_path), "container_path": "/vol", "readonly": True},
+                                          {"host_path": str(tmp_path), "container_path": "/rw"}])
+    server = max(pid for pid in machine_pids(pod) if pathlib.Path(f"/proc/{pid}/comm").read_text() == "virtiofsd\n")
+    options = {line.split()[4]: line.split()[5].split(",") for line in pathlib.Path(f"/proc/{server}/mountinfo").read_text().splitlines()}
+    volumes = sorted(path for path in options if path.startswith(f"/{c.id}/m"))
+    assert [options[path][0] for path in volumes] == ["ro", "rw"]
+    assert options["/"][0] == "ro" and options["/etc"][0] == options[f"/{c.id}/rootfs"][0] == "rw"
+    assert set(options) == {"/", "/etc", f"/{c.id}/rootfs", *volumes}, "and nothing else of the host"
+
+
+def test_mounts_of_the_host_stay_when_a_container_goes(pod, tmp_path):
+    (tmp_path / "sub").mkdir()
+    kuasar.run("mount", "--bind", tmp_path, tmp_path)
+    kuasar.run("mount", "--make-shared", tmp_path)
+    kuasar.run("mount", "-t", "tmpfs", "sub", tmp_path / "sub")
+    try:
+        c = pod.run("sleep", "1000", mounts=[{"host_path": str(tmp_path), "container_path": "/vol", "propagation": 1}])
+        kuasar.run("mount", "-t", "tmpfs", "-o", "size=64k", "later", tmp_path / "sub")
+        (tmp_path / "sub/new").write_text("later\n")
+        assert c.exec("cat", "/vol/sub/new").stdout == "later\n"
+        c.stop(grace=0)
+        c.remove()
+        assert (tmp_path / "sub/new").read_text() == "later\n"
+    finally:
+        kuasar.run("umount", "-R", tmp_path)
+
+
+def test_limits_hold_in_the_guest(pod):
+    c = pod.run("sh", "-c", "cat /sys/fs/cgroup/memory.max; x=$(head -c 100m /dev/zero | tr '\\0' x); echo $x | wc -c",
+                linux={"resources": {"memory_limit_in_bytes": 32 << 20}})
+    c.wait_exit()
+    assert c.logs().splitlines()[0] == str(32 << 20)
+    assert c.status()["reason"] == "OOMKilled"
+
+
+def test_stop_and_kill(pod):
+    gentle = pod.run("sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done")
+    gentle.stop()
+    assert gentle.wait_exit() == 5
+    stubborn = pod.run("sh", "-c", "trap '' TERM; while :; do sleep 1; done")
+    stubborn.stop(grace=1)
+    assert stubborn.wait_exit() == 137
+
+
+def test_a_container_is_restarted_in_the_living_machine(pod):
+    before = monitor(pod)
+    for attempt in range(3):
+        c = pod.run("echo", str(attempt), name="again", attempt=attempt)
+        assert c.wait_exit() == 0
+        c.remove()
+    assert monitor(pod) == before
+
+
+def test_shared_pid_namespace(node):
+    pod = node.pod(linux={"security_context": {"namespace_options": {"pid": 0}}})
+    a = pod.run("sleep", "4711", linux={"security_context": {"namespace_options": {"pid": 0}}})
+    b = pod.run("sleep", "1000", linux={"security_context": {"namespace_options": {"pid": 0}}})
+    assert "sleep 4711" in b.exec("ps").stdout
+    assert "vmm-task" not in a.exec("ps").stdout
+
+
+def test_what_a_machine_cannot_be_is_refused(node):
+    with pytest.raises(kuasar.Failed) as e:
+        node.pod(linux={"security_context": {"namespace_options": {"network": 2}}})
+    assert "host's network" in e.value.err
+
+
+def test_processes_have_no_rights(pod):
+    pod.run("sleep", "1000")
+    pids = machine_pids(pod)
+    assert len(pids) >= 3
+    for pid in pids:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        name = pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+        assert "NoNewPrivs:\t1" in status, name
+        if name != "virtiofsd":  # root in a user namespace of its own
+            assert "CapEff:\t0000000000000000" in status and "Uid:\t0\t" not in status, (name, status)
+        else:
+            assert os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino
+
+
+@pytest.mark.parametrize("which", ["kernel-uml", "vhost-device-v", "virtiofsd"])
+def test_a_killed_process_of_the_machine_ends_the_pod(node, which):
+    pod = node.pod()
+    c = pod.run("sleep", "1000")
+    victims = [pid for pid in machine_pids(pod) if pathlib.Path(f"/proc/{pid}/comm").read_text().startswith(which[:15])]
+    os.kill(victims[0], signal.SIGKILL)
+    if which == "kernel-uml":
+        until(lambda: pod.state() == "SANDBOX_NOTREADY", "the pod is not ready", 5)
+    if which != "virtiofsd":
+        until(lambda: c.state() == "CONTAINER_EXITED", "the container has ended", 5)
+        assert c.status()["exitCode"] != 0
+    pod.remove()
+    assert not list(kuasar.STATE.glob(f"sandboxes/{pod.id}"))
+
+
+def test_sandboxer_killed(node, pod):
+    c = pod.run("sleep", "1000")
+    node.restart_sandboxer()
+    assert c.exec("echo", "unhurt").stdout == "unhurt\n"
+    assert pod.state() == "SANDBOX_READY"
+    assert pod.run("echo", "more").wait_exit() == 0
+
+
+def test_five_machines(node):
+    pods = [node.pod(hostname=f"machine-{i}") for i in range(5)]
+    containers = [pod.run("sleep", "1000") for pod in pods]
+    assert [c.exec("cat", "/proc/sys/kernel/hostname").stdout.strip() for c in containers] == [pod.config["hostname"] for pod in pods]
+    assert len({pod.ip() for pod in pods}) == len({monitor(pod) for pod in pods}) == 5
