@@ -164,15 +164,11 @@ static void on_events(const uint8_t *data, size_t len, const struct error *err, 
     struct error mine = {0};
     g->follow = 0;
     g->refs++; // the last of its tasks may go
-    if (err && err->status == STATUS_UNAVAILABLE && !g->again) {
-        g->again = true; // one lost connection is not the end: the agent remembers
-    } else if (err) {
+    // A lost connection has taken the streams of all processes along.
+    if (err)
         guest_die(g, err->text);
-    } else if (take_events(g, data, len, &mine) < 0) {
+    else if (take_events(g, data, len, &mine) < 0)
         guest_die(g, mine.text);
-    } else {
-        g->again = false;
-    }
     if (g->refs > 1)
         follow(g);
     guest_put(g);

@@ -29,7 +29,6 @@ struct guest {
     uint64_t follow; // number of the open Events call
     uint64_t epoch, last;
     ev_tstamp asked;  // when the open Events call was made
-    bool again;       // the connection was lost once since the last answer
     bool dead;        // the agent is gone: every call fails
     uint64_t streams; // ids given so far
     LIST_ENTRY(guest) link;
