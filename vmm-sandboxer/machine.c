@@ -62,6 +62,9 @@
 // Names that things are mounted on: a few for each container.
 #define SHARED_OPTIONS "mode=0755,size=1m,nr_inodes=64k"
 
+// Bytes of a console that an error shows.
+#define CONSOLE_SHOWN 500
+
 struct making {
     struct sandbox_manager *manager;
     const struct sandbox_record *record;
@@ -91,6 +94,22 @@ void vmm_word(struct vmm_command *c, const char *fmt, ...)
 }
 
 // ---- plan -------------------------------------------------------------------------------------
+
+// The monitor that a pod's annotation names; NULL: it names none that there is.
+static const struct vmm_ops *choose(const Cri__PodSandboxConfig *config)
+{
+    static const struct vmm_ops *const all[] = {&vmm_uml, &vmm_qemu};
+    const char *wanted = NULL;
+    for (size_t i = 0; config && i < config->n_annotations; i++) {
+        if (strcmp(config->annotations[i]->key, VMM_ANNOTATION) == 0)
+            wanted = config->annotations[i]->value;
+    }
+    for (size_t i = 0; wanted && i < ARRAY_SIZE(all); i++) {
+        if (strcmp(all[i]->name, wanted) == 0)
+            return all[i];
+    }
+    return wanted ? NULL : all[0];
+}
 
 static int refuse_what_no_guest_has(const struct sandbox_record *r, const struct pod_modes *modes,
                                     struct error *err)
@@ -131,6 +150,9 @@ int machine_plan(struct sandbox_manager *m, struct sandbox_record *r,
         refuse_what_no_guest_has(r, &modes, err) < 0 || pod_config_check(q, &modes, err) < 0 ||
         sizes_from_config(&r->sizes, q->config, err) < 0)
         return -1;
+    if (!choose(q->config))
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "annotation " VMM_ANNOTATION ": there are uml and qemu");
     if (path_format(dir, sizeof dir, "%s/%s", m->sandboxes_dir, q->id) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "state directory: path too long");
     const char *hostname = q->config && q->config->hostname ? q->config->hostname : "";
@@ -406,19 +428,30 @@ static int make_paths(struct making *k, struct error *err)
     return 0;
 }
 
+// The last of a text from outside, as one line of printable characters.
+static void printable_tail(const uint8_t *text, size_t len, char out[CONSOLE_SHOWN + 1])
+{
+    size_t n = len < CONSOLE_SHOWN ? len : CONSOLE_SHOWN;
+    for (size_t i = 0; i < n; i++) {
+        char c = (char)text[len - n + i];
+        out[i] = '.';
+        if (c >= ' ' && c < 0x7f)
+            out[i] = c;
+    }
+    out[n] = '\0';
+}
+
 // Why a machine did not come up is on its console, which goes with the sandbox.
 static void add_console(const struct making *k, struct error *err)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], tail[CONSOLE_SHOWN + 1];
+    const struct error why = *err;
     struct buf text;
     (void)path_format(path, sizeof path, "%s/" VMM_CONSOLE, k->vm);
     buf_init(&text, 1024 * 1024);
     if (file_read_at(AT_FDCWD, path, &text) == 0 && text.len) {
-        const char *s = buf_cstr(&text);
-        size_t len = s ? strlen(s) : 0;
-        const char *tail = len > 600 ? s + len - 600 : s;
-        if (tail)
-            error_set(err, err->status, "%.300s [console: ...%s]", err->text, tail);
+        printable_tail(text.data, text.len, tail);
+        error_set(err, why.status, "%.300s [the end of its console: %s]", why.text, tail);
     }
     buf_free(&text);
 }
@@ -427,14 +460,16 @@ int machine_make(struct sandbox_manager *m, const struct sandbox_record *r,
                  const struct sandbox_request *q, struct sandbox_made *made, struct error *err)
 {
     static struct making k;
-    k = (struct making){.manager = m, .record = r, .request = q, .vmm = &vmm_uml};
+    k = (struct making){.manager = m, .record = r, .request = q, .vmm = choose(q->config)};
+    umask(0);
+    if (!k.vmm)
+        return error_set(err, STATUS_INTERNAL, "no monitor");
     k.machine =
         (struct vmm_machine){.program = k.vmm->program,
                              .kernel = k.vmm->kernel,
                              .initrd = k.vmm->initrd,
                              .accelerator = "tcg",
-                             .parameters = "task.sharefs_type=virtiofs task.log_level=debug"};
-    umask(0);
+                             .parameters = "task.sharefs_type=virtiofs task.log_level=info"};
     set_size(&k);
     if (make_paths(&k, err) < 0 || pod_cgroup_make(m, r, getpid(), err) < 0 ||
         enter_namespaces(&k, err) < 0 || make_directories(&k, err) < 0 || make_network(&k, err) < 0)

@@ -19,6 +19,9 @@
 #define VMM_WORDS_MAX 96
 #define VMM_TEXT_MAX  (16 * 1024)
 
+// The pod's annotation that names a monitor.
+#define VMM_ANNOTATION "io.kuasar.vmm"
+
 // Names of files in the machine's directory.
 #define VMM_VSOCK_DEVICE "vsock.vu" // vhost-user socket of the vsock device
 #define VMM_VSOCK        "vsock"    // its socket for us ("CONNECT <port>"); "_<port>" for the guest
