@@ -39,6 +39,10 @@
 #include "rpc/listen.h"
 
 #define READ_MAX TTRPC_RECV_MAX
+// Bytes that one send may give a vsock socket. Linux makes one packet of a send, of several pieces
+// above 32 KiB (since 6.17), and devices of rust-vmm's virtio-vsock (its packet.rs) take one piece:
+// the rest would be lost.
+#define VSOCK_SEND_MAX (16u * 1024)
 
 // ---- accounting --------------------------------------------------------------------------------
 
@@ -106,6 +110,8 @@ static void conn_flush(struct conn *c)
     size_t len;
     const uint8_t *data;
     while ((data = ttrpc_session_output(&c->session, &len))) {
+        if (len > c->server->send_max)
+            len = c->server->send_max;
         ssize_t n = c->deaf ? (ssize_t)len : send(c->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
@@ -303,6 +309,13 @@ static void on_drain_timer(struct ev_loop *loop, ev_timer *w, int revents)
     drained(s->drained_arg);
 }
 
+static bool is_vsock(int fd)
+{
+    int domain = 0;
+    socklen_t len = sizeof domain;
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_VSOCK;
+}
+
 struct ttrpc_server *ttrpc_server_new(struct ev_loop *loop, int listen_fd,
                                       const struct rpc_service *const *services)
 {
@@ -320,6 +333,7 @@ struct ttrpc_server *ttrpc_server_new(struct ev_loop *loop, int listen_fd,
                                              .frame_timeout = TTRPC_SERVER_FRAME_TIMEOUT,
                                              .stream_linger = TTRPC_SERVER_STREAM_LINGER,
                                              .uid = geteuid()};
+    s->send_max = is_vsock(listen_fd) ? VSOCK_SEND_MAX : SIZE_MAX;
     TAILQ_INIT(&s->dirty);
     ev_timer_init(&s->drain_timer, on_drain_timer, 0., 0.);
     ev_prepare_init(&s->flush, on_flush);

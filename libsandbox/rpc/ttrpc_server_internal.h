@@ -60,6 +60,7 @@ struct ttrpc_server {
     const struct rpc_service *const *services;
     const struct rpc_stream_method *streams;
     struct ttrpc_server_limits limits;
+    size_t send_max; // bytes that one send may give the socket
     struct acceptor acceptor;
     bool full; // the connection limit was hit
     ev_prepare flush;
