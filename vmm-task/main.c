@@ -22,6 +22,7 @@
 #include "guest.h"
 #include "rpc/listen.h"
 #include "task/ops.h"
+#include "task/port_server.h"
 #include "task/server.h"
 
 // Tells the host that we listen: it waits for this connection. One that does not is asked to look
@@ -35,11 +36,18 @@ static void tell_ready(void)
         log_warn("cannot tell the host that we are ready: %s", strerror(errno));
 }
 
+struct agent {
+    struct ev_loop *loop;
+    struct task_server *server;
+};
+
 static void recovered(void *arg)
 {
     struct error err = {0};
     int fd = rpc_listen_vsock(GUEST_PORT, &err);
-    if (fd < 0 || task_server_serve(arg, fd, &err) < 0) {
+    int ports = rpc_listen_vsock(GUEST_FORWARD_PORT, &err);
+    if (fd < 0 || ports < 0 || task_server_serve(((struct agent *)arg)->server, fd, &err) < 0 ||
+        !port_server_new(((struct agent *)arg)->loop, ports)) {
         log_error("%s", err.text);
         exit(1);
     }
@@ -61,10 +69,11 @@ static int serve(struct error *err)
                                        .version = KUASAR_VERSION "-" KUASAR_COMMIT,
                                        .more = &guest.service.rpc,
                                        .ops = &task_oci_ops};
-    struct task_server *server = task_server_new(loop, reaper, &config, err);
-    if (!server)
+    static struct agent agent;
+    agent = (struct agent){loop, task_server_new(loop, reaper, &config, err)};
+    if (!agent.server)
         return -1;
-    if (task_server_recover(server, recovered, server) < 0)
+    if (task_server_recover(agent.server, recovered, &agent) < 0)
         return error_errno(err, ENOMEM, "task server");
     ev_run(loop, 0);
     return error_set(err, STATUS_INTERNAL, "the event loop has ended");

@@ -23,10 +23,13 @@
 #define SERVICE_INSPECT "kuasar.internal.v1.Inspect"
 // ttrpc, served by the agent in a virtual machine for the host: guest.proto.
 #define SERVICE_GUEST "kuasar.internal.v1.Guest"
-// The vsock port on which the agent serves (with the Task API), and the one on which the host hears
-// of the agent when it does.
-#define GUEST_PORT       1024
-#define GUEST_READY_PORT 1025
+// The same, on another port: streams to ports of the guest's loopback.
+#define SERVICE_GUEST_PORTS "kuasar.internal.v1.GuestPorts"
+// The vsock ports on which the agent serves (with the Task API), on which the host hears of the agent
+// when it does, and of its ports.
+#define GUEST_PORT         1024
+#define GUEST_READY_PORT   1025
+#define GUEST_FORWARD_PORT 1026
 
 // A row of a dispatch table. `request` and `response` are names of messages as protobuf-c writes
 // them in functions:

@@ -14,6 +14,7 @@
 #include "base/ident.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "task/guest_ports.h"
 
 #define NAMESPACE_KEY "containerd-namespace-ttrpc"
 // Largest GUEST_FILE.
@@ -234,11 +235,23 @@ static struct guest *guest_free(struct guest *g)
 {
     if (g->client && g->follow)
         ttrpc_client_forget(g->client, g->follow);
+    guest_ports_free(g->ports);
     ttrpc_client_free(g->client);
     free(g->sandbox_id);
     free(g->shared);
     free(g);
     return NULL;
+}
+
+// Nothing else depends on it.
+static void open_ports(struct guest *g, const char *dir, const char *vsock)
+{
+    char netns[PATH_MAX];
+    struct error err = {0};
+    if (path_format(netns, sizeof(netns), "%s/ns/net", dir) == 0)
+        g->ports = guest_ports_new(g->server->loop, netns, vsock, &err);
+    if (!g->ports)
+        log_warn("sandbox %s: its ports cannot be forwarded to: %s", g->sandbox_id, err.text);
 }
 
 static struct guest *guest_new(struct task_server *s, const char *sandbox_id, struct error *err)
@@ -269,6 +282,7 @@ static struct guest *guest_new(struct task_server *s, const char *sandbox_id, st
         return guest_free(g);
     }
     LIST_INSERT_HEAD(&s->guests, g, link);
+    open_ports(g, dir, vsock);
     follow(g);
     return g;
 }

@@ -25,6 +25,7 @@ struct guest {
     char *shared;          // the directory on the host
     struct process_id vmm; // what containerd is told as the pid of every process
     struct ttrpc_client *client;
+    struct guest_ports *ports; // NULL: port-forward does not work
     unsigned refs;
     uint64_t follow; // number of the open Events call
     uint64_t epoch, last;

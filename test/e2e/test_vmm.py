@@ -81,6 +81,30 @@ def test_containers_share_the_network_and_have_the_pod_s_address(pod):
     assert pod.ip() in client.exec("ip", "addr").stdout
 
 
+def test_nothing_is_lost_of_much_output(pod):
+    c = pod.run("sh", "-c", "head -c 5000000 /dev/urandom >/big; sha256sum /big; sleep 1000")
+    until(lambda: kuasar.crictl("logs", c.id).stdout.strip(), "the sum is in the log")
+    out = kuasar.crictl("exec", c.id, "cat", "/big", text=False).stdout
+    assert hashlib.sha256(out).hexdigest() == c.exec("sha256sum", "/big").stdout.split()[0]
+    assert len(c.exec("sh", "-c", "yes | head -n 2000000").stdout) == 4000000
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "[::1]"])
+def test_port_forward(pod, address):
+    """Also to a program that listens on the guest's loopback alone."""
+    c = pod.run("sh", "-c", f"head -c 3000000 /dev/urandom >/big; cp /www/index.html /; exec httpd -f -p {address}:8080 -h /")
+    # crictl gives up for good with the first connection that is refused.
+    until(lambda: ":8080 " in c.exec("netstat", "-tln").stdout, "the server listens")
+    forward = subprocess.Popen(["crictl", "port-forward", pod.id, "18081:8080"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: b"kuasar test page" in kuasar.http_get(18081, "/index.html"), "the page comes through the forward")
+        digest = hashlib.sha256(kuasar.run("curl", "-s", "http://127.0.0.1:18081/big", text=False).stdout).hexdigest()
+        assert digest == c.exec("sha256sum", "/big").stdout.split()[0]
+    finally:
+        forward.kill()
+        forward.wait()
+
+
 def test_etc_files_and_volumes(pod, tmp_path):
     (tmp_path / "file").write_text("from the host\n")
     c = pod.run("sleep", "1000", mounts=[{"host_path": str(tmp_path), "container_path": "/vol"},
