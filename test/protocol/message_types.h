@@ -10,6 +10,7 @@
 #include "api/cri.pb-c.h"
 #include "api/events.pb-c.h"
 #include "api/google.pb-c.h"
+#include "api/guest.pb-c.h"
 #include "api/health.pb-c.h"
 #include "api/internal.pb-c.h"
 #include "api/options.pb-c.h"
@@ -187,6 +188,18 @@ static const struct message_type message_types[] = {
     {"kuasar.internal.v1.Event", &internal__event__descriptor},
     {"kuasar.internal.v1.EventsRequest", &internal__events_request__descriptor},
     {"kuasar.internal.v1.EventsResponse", &internal__events_response__descriptor},
+    {"kuasar.internal.v1.Address", &guest__address__descriptor},
+    {"kuasar.internal.v1.Interface", &guest__interface__descriptor},
+    {"kuasar.internal.v1.Route", &guest__route__descriptor},
+    {"kuasar.internal.v1.Neighbour", &guest__neighbour__descriptor},
+    {"kuasar.internal.v1.Network", &guest__network__descriptor},
+    {"kuasar.internal.v1.Sysctl", &guest__sysctl__descriptor},
+    {"kuasar.internal.v1.SetupRequest", &guest__setup_request__descriptor},
+    {"kuasar.internal.v1.SetupResponse", &guest__setup_response__descriptor},
+    {"kuasar.internal.v1.BundleRequest", &guest__bundle_request__descriptor},
+    {"kuasar.internal.v1.ForwardRequest", &guest__forward_request__descriptor},
+    {"kuasar.internal.v1.SetTimeRequest", &guest__set_time_request__descriptor},
+    {"kuasar.internal.v1.ShutdownRequest", &guest__shutdown_request__descriptor},
 };
 
 // NULL if there is no such message.
