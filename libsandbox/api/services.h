@@ -25,8 +25,8 @@
 #define SERVICE_GUEST "kuasar.internal.v1.Guest"
 // The same, on another port: streams to ports of the guest's loopback.
 #define SERVICE_GUEST_PORTS "kuasar.internal.v1.GuestPorts"
-// The vsock ports on which the agent serves (with the Task API), on which the host hears of the agent
-// when it does, and of its ports.
+// The vsock ports on which the agent serves (with the Task API), on which the host hears of the
+// agent when it does, and of its ports.
 #define GUEST_PORT         1024
 #define GUEST_READY_PORT   1025
 #define GUEST_FORWARD_PORT 1026
