@@ -164,7 +164,8 @@ def test_limits_hold_in_the_guest(pod):
 
 
 def test_stop_and_kill(pod):
-    gentle = pod.run("sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done")
+    gentle = pod.run("sh", "-c", "trap 'exit 5' TERM; echo trapped; while :; do sleep 0.1; done")
+    until(lambda: "trapped" in kuasar.crictl("logs", gentle.id).stdout, "it has its trap")
     gentle.stop()
     assert gentle.wait_exit() == 5
     stubborn = pod.run("sh", "-c", "trap '' TERM; while :; do sleep 1; done")
