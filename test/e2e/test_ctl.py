@@ -16,10 +16,11 @@ import threading
 import pytest
 
 import node as kuasar
-from node import CONTAINERD, STATE, V2, run, until
+from node import CONTAINERD, HANDLER, KIND, STATE, V2, run, until
 
 CONF = pathlib.Path("/etc/containerd/conf.d")
 MAIN = pathlib.Path("/etc/containerd/config.toml")
+OURS = MAIN if KIND == "runc" else CONF / f"{HANDLER}.toml"  # the file with the kind's handler
 SECRET = "tell-nobody-4711"
 
 
@@ -88,7 +89,7 @@ def test_events(node):
                            ("/tasks/exit", container), ("/sandboxes/stopped", pod), ("/sandboxes/removed", pod)]:
             assert (topic, who.id) in mine, f"{topic} of {who.id} is not in {mine}"
         exit_event = next(e for e in seen() if e.get("topic") == "/tasks/exit")
-        assert exit_event["exit_status"] == 3 and exit_event["kind"] == "runc"
+        assert exit_event["exit_status"] == 3 and exit_event["kind"] == KIND
         node.restart_sandboxer()
         until(lambda: any("another process" in e.get("answers", "") for e in seen()), "the restart is told")
     finally:
@@ -140,7 +141,7 @@ def test_without_the_sandboxer(node):
         assert found[pod.id]["from"] == "journal" and found[pod.id]["state"] == "ready"
         assert found[container.id]["from"] == "daemon" and found[container.id]["state"] == "running"
         assert ctl_json("show", pod.id, code=1)["facts"]["ns.net"] == str(pod.netns())
-        assert "sandboxer of kind runc does not answer" in ctl("doctor", code=2).stdout
+        assert f"sandboxer of kind {KIND} does not answer" in ctl("doctor", code=2).stdout
     finally:
         node.start_sandboxer(*node.daemon_args)
     assert ctl_json("show", pod.id)["from"] == "daemon"
@@ -154,7 +155,7 @@ def test_without_the_task_server(node):
     node.daemon.send_signal(signal.SIGSTOP)
     try:
         os.kill(task, signal.SIGKILL)
-        until(lambda: not kuasar.pids_of("runc-task"), "it is gone")
+        until(lambda: not kuasar.pids_of(kuasar.TASK), "it is gone")
         result = ctl("list", "-t", "0.5", code=1)
         assert "no answer from" in result.stderr and "nobody listens" in result.stderr
         found = {e["id"]: e for e in ctl_json("list", "-t", "0.5", code=1)["entries"]}
@@ -164,7 +165,7 @@ def test_without_the_task_server(node):
         assert ctl_json("show", container.id, "-t", "0.5", code=1)["facts"]["bundle"]
     finally:
         node.daemon.send_signal(signal.SIGCONT)
-    until(lambda: len(kuasar.pids_of("runc-task")) == 1 and run("kuasar-ctl", "list", check=False).returncode == 0, "both answer again")
+    until(lambda: len(kuasar.pids_of(kuasar.TASK)) == 1 and run("kuasar-ctl", "list", check=False).returncode == 0, "both answer again")
 
 
 def unpack(path):
@@ -199,12 +200,12 @@ def test_dump_has_everything_and_no_secret(node):
         for name, text in files.items():
             if not name.startswith("logs/"):
                 assert SECRET not in text, f"{name} has the secret"
-        assert "<redacted>" in files["records/runc/sandboxes/" + pod.id + "/sandbox.json"]
-        for name in ("README", "list.json", "doctor.txt", "errors", "system/versions.json", "system/mounts", "events/runc-task.json",
-                     "config/containerd-dump.json", "config/etc/containerd/config.toml.json", "config/etc/containerd/conf.d/secret.toml.json", f"show/runc/{pod.id}.json",
-                     f"show/runc/k8s.io-{container.id}.json", f"records/runc/tasks/k8s.io/{container.id}.json", "logs/runc-sandboxer.log"):
+        assert "<redacted>" in files[f"records/{KIND}/sandboxes/{pod.id}/sandbox.json"]
+        for name in ("README", "list.json", "doctor.txt", "errors", "system/versions.json", "system/mounts", f"events/{kuasar.TASK}.json",
+                     "config/containerd-dump.json", "config/etc/containerd/config.toml.json", "config/etc/containerd/conf.d/secret.toml.json", f"show/{KIND}/{pod.id}.json",
+                     f"show/{KIND}/k8s.io-{container.id}.json", f"records/{KIND}/tasks/k8s.io/{container.id}.json", f"logs/{kuasar.SANDBOXER}.log"):
             assert name in files, f"{name} is not among {sorted(files)}"
-        assert "kuasar-runc" in json.loads(files["config/containerd-dump.json"])["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]
+        assert HANDLER in json.loads(files["config/containerd-dump.json"])["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]
         for name in ("config/containerd-dump.json", "config/etc/containerd/conf.d/secret.toml.json"):
             mine = json.loads(files[name])
             assert mine["stream_processors"]["mine"]["env"] == ["TOKEN=<redacted>"]
@@ -245,7 +246,7 @@ def test_dump_shows_no_names_that_a_pod_makes(node):
     container = pod.run("sleep", "1000")
     container.exec("sh", "-c", 'touch "/dev/shm/$(printf "one-part\\n-rw------- root:root 1 other-part")"')
     ctl("dump", "-o", node.dir / "tree.tar")
-    tree = unpack(node.dir / "tree.tar")["records/runc/tree.txt"]
+    tree = unpack(node.dir / "tree.tar")[f"records/{KIND}/tree.txt"]
     assert f"/sandboxes/{pod.id}/sandbox.json" in tree and f"/sandboxes/{pod.id}/shm" in tree
     assert "one-part" not in tree and "other-part" not in tree
 
@@ -256,18 +257,25 @@ def unpack_stdout(*argv):
         return [m.name.removeprefix("kuasar-dump/") for m in tar.getmembers()]
 
 
-def faults(code=2):
-    return ctl_json("doctor", "--quiet", code=code)["findings"]
-
-
 @contextlib.contextmanager
-def main_file(change):
-    before = MAIN.read_text()
-    MAIN.write_text(change(before))
+def changed(file, change):
+    before = file.read_text()
+    file.write_text(change(before))
     try:
         yield
     finally:
-        MAIN.write_text(before)
+        file.write_text(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_other_kind(the_node):
+    """The node's handlers for the runc kind, the last tables of its file, have no daemons in a run for another."""
+    with changed(MAIN, lambda t: t if KIND == "runc" else t[:t.index("\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kuasar-runc]")]):
+        yield
+
+
+def faults(code=2):
+    return ctl_json("doctor", "--quiet", code=code)["findings"]
 
 
 def expect_fault(says, does, code=2):
@@ -335,31 +343,31 @@ def test_only_the_nodes_own_containerd_is_run(node):
 
 BROKEN = {
     "syntax": (lambda t: t + "\nx = \n", "does not take its configuration", "config dump"),
-    "sandboxer without plugin": (lambda t: t.replace("[proxy_plugins.runc]", "[proxy_plugins.other]"), "no [proxy_plugins.runc]", "add the table"),
+    "sandboxer without plugin": (lambda t: t.replace(f"[proxy_plugins.{KIND}]", "[proxy_plugins.other]"), f"no [proxy_plugins.{KIND}]", "add the table"),
     "wrong plugin type": (lambda t: t.replace('type = "sandbox"', 'type = "snapshot"'), 'has type = "snapshot"', 'type = "sandbox"'),
-    "wrong address": (lambda t: t.replace("/run/runc-sandboxer.sock", "/run/nobody.sock"), "/run/nobody.sock", "proxy_plugins"),
-    "no handler": (lambda t: t.replace('sandboxer = "runc"', ""), "no handler has a sandboxer", "restart containerd"),
-    "no shim": (lambda t: t.replace("io.containerd.kuasar-runc.v1", "io.containerd.kuasar-nix.v1"), "containerd-shim-kuasar-nix-v1 is not in", "runtime_path"),
+    "wrong address": (lambda t: t.replace(kuasar.SOCKET, "/run/nobody.sock"), "/run/nobody.sock", "proxy_plugins"),
+    "no handler": (lambda t: t.replace(f'sandboxer = "{KIND}"', ""), "no handler has a sandboxer", "restart containerd"),
+    "no shim": (lambda t: t.replace(f"io.containerd.{HANDLER}.v", "io.containerd.kuasar-nix.v"), "containerd-shim-kuasar-nix-v", "runtime_path"),
 }
 
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_doctor_names_each_fault_of_containerds_configuration(node, case):
     change, says, does = BROKEN[case]
-    with main_file(change):
+    with changed(OURS, change):
         expect_fault(says, does)
 
 
 @pytest.mark.skipif(not CONTAINERD.startswith("2.1"), reason="containerd 2.3 takes the table")
 def test_doctor_knows_the_options_trap(node):
-    table = "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kuasar-runc.options]\nBinaryName = 'crun'\n"
-    with main_file(lambda t: t + "\n" + table):
-        expect_fault("table of options", "take [...runtimes.kuasar-runc.options] out")
+    table = f"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{HANDLER}.options]\nBinaryName = 'crun'\n"
+    with changed(OURS, lambda t: t + "\n" + table):
+        expect_fault("table of options", f"take [...runtimes.{HANDLER}.options] out")
 
 
 @pytest.mark.skipif(CONTAINERD.startswith("2.1"), reason="containerd 2.1 does not pull it")
 def test_doctor_misses_the_pause_image(node):
-    with main_file(lambda t: t.replace("localhost/kuasar/pause:test", "localhost/none:1")):
+    with changed(MAIN, lambda t: t.replace("localhost/kuasar/pause:test", "localhost/none:1")):
         expect_fault("localhost/none:1 is not in the image store", "pinned_images.sandbox", code=1)
 
 
@@ -417,7 +425,7 @@ def test_every_option_is_completed(path):
 
 def test_what_is_not_there(node):
     assert "no sandbox or container begins with" in ctl("show", "zzz", code=2).stderr
-    assert "kinds found: runc" in ctl("list", "-k", "wasm", code=2).stderr
+    assert f"kinds found: {KIND}" in ctl("list", "-k", "nix", code=2).stderr
     assert "cannot read /nonexistent" in ctl("list", "-r", "/nonexistent", code=2).stderr
     pods = [node.pod() for _ in range(17)]  # of which two begin alike
     firsts = [pod.id[0] for pod in pods]
