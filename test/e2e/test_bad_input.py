@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 import uuid
+from signal import SIGKILL
 
 import pytest
 
@@ -599,12 +600,14 @@ def test_task_unknown_ids(node):
 
 @pytest.fixture
 def bundle(node, pod):
-    """A bundle of our own that would work in this pod, and its spec."""
+    """A bundle of our own that would work in this pod, with a link to the root of a container, and its spec."""
     container = programs.run(pod, *WAIT)
-    spec = json.loads((pathlib.Path("/run/containerd/io.containerd.runtime.v2.task/k8s.io") / container.id / "config.json").read_text())
+    others = pathlib.Path("/run/containerd/io.containerd.runtime.v2.task/k8s.io") / container.id
+    spec = json.loads((others / "config.json").read_text())
     path = pathlib.Path(f"/run/bad-{uuid.uuid4().hex[:8]}")
     path.mkdir()
     (path / "rootfs").mkdir()
+    (path / "others").symlink_to(others / "rootfs")
     spec["linux"]["cgroupsPath"] = f"/bad-{path.name}"
     (path / "config.json").write_text(json.dumps(spec))
     yield path, spec
@@ -724,6 +727,26 @@ def test_task_create_bad_rootfs(node, bundle, mounts, code, text):
         assert code is None or e.code == code, e
         assert text in e.text and "rootfs" in e.text, e
     nothing_of_it(before)
+
+
+def killed_before_it_is_started(path, signal):
+    """What a container's exit code is then; nothing is left of it."""
+    before = census()
+    name = message((1, "bad"))
+    task_create(path, rootfs=[mount(source=str(path / "others"), options=["rbind"])])
+    task("Kill", message((1, "bad"), (3, int(signal))))
+    code = wire.parse(task("Wait", name))[1][0]
+    with refused(PRECONDITION, "bad", "only a created container can be started"):
+        task("Start", name)
+    state = wire.parse(task("State", name))
+    assert (state[2], state[9]) == ([str(path).encode()], [code])
+    assert wire.parse(task("Delete", name))[2] == [code]
+    nothing_of_it(before)
+    return code
+
+
+def test_task_killed_before_it_is_started(node, bundle):
+    assert killed_before_it_is_started(bundle[0], SIGKILL) == 128 + SIGKILL
 
 
 @pytest.mark.parametrize("url,code,text", [

@@ -13,6 +13,7 @@ import node as kuasar
 import wasm
 import wire
 from node import crictl, crictl_json, until
+from test_bad_input import bundle, killed_before_it_is_started
 from test_wasm import CACHE, TOOL, outcome, run
 from wasm.binary import long_module
 
@@ -133,6 +134,11 @@ def test_paused_and_ended_by_term(pod):
     assert container.state() == "CONTAINER_RUNNING"
     wire.task("Resume", wire.message((1, container.id)))
     assert container.wait_exit() == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_before_it_is_started(bundle, number):
+    assert killed_before_it_is_started(bundle[0], number) == 128 + number
 
 
 # ---- removal ------------------------------------------------------------------------------------
