@@ -42,7 +42,8 @@ struct node {
     struct ttrpc_server *containerd;
     struct api_service events_service;
     const struct rpc_service *events_list[2];
-    char *events[EVENTS_SEEN]; // "<topic> <container> <id> <status>"
+    // "<topic>", and " <container> <id> <status>" of exits, " <container> <bundle>" of creates
+    char *events[EVENTS_SEEN];
     size_t n_events;
     enum status refuse_events; // answer of Forward; OK takes them
     bool expired;
@@ -63,6 +64,12 @@ static inline void node_describe(struct node *n, const Types__Envelope *e)
         Events__TaskExit *x = (Events__TaskExit *)any_decode(e->event, ANY_TASK_EXIT,
                                                              &events__task_exit__descriptor, NULL);
         snprintf(extra, sizeof extra, " %s %s %u", x->container_id, x->id, x->exit_status);
+        api_message_free((ProtobufCMessage *)x);
+    }
+    if (any_is(e->event, ANY_TASK_CREATE)) {
+        Events__TaskCreate *x = (Events__TaskCreate *)any_decode(
+            e->event, ANY_TASK_CREATE, &events__task_create__descriptor, NULL);
+        snprintf(extra, sizeof extra, " %s %s", x->container_id, x->bundle);
         api_message_free((ProtobufCMessage *)x);
     }
     snprintf(text, sizeof text, "%s %s%s", e->namespace_, e->topic, extra);

@@ -275,6 +275,24 @@ Test(service, a_hanging_create_holds_up_nobody_and_can_be_cancelled)
     node_free(n);
 }
 
+Test(service, state_and_event_name_the_bundle_that_create_was_given)
+{
+    struct node *n = fake_node();
+    Task__StateRequest r = TASK__STATE_REQUEST__INIT;
+    struct answer a;
+    char bundle[128], event[160];
+    cr_expect(create(n, "c1", NULL) == STATUS_OK);
+    make_bundle(n, "c1", NULL, bundle);
+    r.id = (char *)"c1";
+    cr_assert(node_call(n, "State", &r, &task__state_response__descriptor, &a) == STATUS_OK);
+    cr_expect_str_eq(((Task__StateResponse *)a.msg)->bundle, bundle);
+    answer_done(&a);
+    node_events_settle(n);
+    snprintf(event, sizeof event, "ns /tasks/create c1 %s", bundle);
+    cr_expect(node_event(n, event) >= 0);
+    node_free(n);
+}
+
 Test(service, an_exit_during_start_is_told_after_the_start)
 {
     struct node *n = fake_node();
