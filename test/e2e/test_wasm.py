@@ -3,6 +3,9 @@ but for what test_wasm_engines asks of both in another way: that is asked here o
 
 import os
 import pathlib
+import re
+import signal
+import stat
 import subprocess
 import time
 
@@ -10,7 +13,9 @@ import pytest
 
 import node as kuasar
 import wasm
+import wire
 from node import Failed, crictl, exit_code, until
+from test_cri import lowest_oom_score
 from test_io import Terminal
 
 if kuasar.KIND != "wasm":
@@ -44,6 +49,15 @@ def outcome(pod, *command, **fields):
     """Exit code and log of a container that ends by itself."""
     container = run(pod, *command, **fields)
     return container.wait_exit(), container.logs()
+
+
+def refusal(container):
+    """Why it does not start: what its status says (kubectl describe)."""
+    with pytest.raises(Failed):
+        container.start()
+    status = container.status()
+    assert (status["state"], status["exitCode"], status["reason"]) == ("CONTAINER_EXITED", 128, "StartError")
+    return status["message"]
 
 
 # ---- a program's life ---------------------------------------------------------------------------
@@ -278,11 +292,30 @@ def test_a_worker_has_nothing_to_take(pod):
     assert not os.path.samefile(f"/proc/{pid}/root", "/") and os.path.exists(f"/proc/{pid}/root/tool.wasm")
 
 
-def test_open_files_are_limited(pod):
-    container = run(pod, TOOL, "open", "/data/file")
-    assert container.wait_exit() == 1
-    assert int(container.logs().split()[0]) < 2 << 20
-    assert run(pod, TOOL, "exit", "0").wait_exit() == 0
+def test_the_oom_score_that_was_asked_for(pod):
+    for asked in (lowest_oom_score(), 500):
+        container = run(pod, TOOL, "wait", "600", **limited(oom_score_adj=asked))
+        assert pathlib.Path(f"/proc/{container.pid()}/oom_score_adj").read_text() == f"{asked}\n"
+
+
+def test_its_standard_files_are_containerds(pod):
+    """No process copies."""
+    container = run(pod, TOOL, "echo", stdin=True)
+    told = wire.parse(wire.task("State", wire.message((1, container.id))))
+    for n, (path,) in enumerate((told[5], told[6], told[7])):
+        assert stat.S_ISFIFO(os.stat(path).st_mode) and os.path.samefile(path, f"/proc/{container.pid()}/fd/{n}")
+
+
+def test_the_size_of_its_terminal(pod):
+    container = run(pod, TOOL, "echo", tty=True, stdin=True)
+    assert len({os.readlink(f"/proc/{container.pid()}/fd/{n}") for n in range(3)}) == 1
+    with open(f"/proc/{container.pid()}/fd/0", opener=lambda path, flags: os.open(path, flags | os.O_NOCTTY)) as own:
+        terminal = Terminal("attach", "-it", container.id)
+        until(lambda: os.get_terminal_size(own.fileno()) == (100, 40), "it has the size of the other one")
+        terminal.resize(50, 120)
+        os.kill(terminal.process.pid, signal.SIGWINCH)
+        until(lambda: os.get_terminal_size(own.fileno()) == (120, 50), "it changes with that")
+        terminal.close()
 
 
 # ---- limits -------------------------------------------------------------------------------------
@@ -380,9 +413,7 @@ def test_many_at_once(node, handler):
     ("/text.wasm", "text.wasm is no WebAssembly"),
 ])
 def test_what_cannot_be_run_says_why(default_pod, entry, says):
-    with pytest.raises(Failed) as failure:
-        run(default_pod, entry)
-    assert says in failure.value.err, failure.value.err
+    assert says in refusal(create(default_pod, entry))
 
 
 def test_a_module_over_the_limit_of_size(pod, tmp_path):
@@ -390,13 +421,18 @@ def test_a_module_over_the_limit_of_size(pod, tmp_path):
     with open(tmp_path / "big.wasm", "wb") as big:
         big.write(wasm.HEADER)
         big.truncate((256 << 20) + 1)
-    with pytest.raises(Failed, match=r"big\.wasm.*268435457.*268435456"):
-        run(pod, "/volume/big.wasm", mounts=[{"host_path": str(tmp_path), "container_path": "/volume"}])
+    volume = {"host_path": str(tmp_path), "container_path": "/volume"}
+    assert re.search(r"big\.wasm.*268435457.*268435456", refusal(create(pod, "/volume/big.wasm", mounts=[volume])))
 
 
 def test_a_module_that_its_user_may_not_read(pod):
-    with pytest.raises(Failed, match="secret.wasm"):
-        run(pod, "/secret.wasm", linux={"security_context": {"run_as_user": {"value": 1000}}})
+    assert "secret.wasm" in refusal(create(pod, "/secret.wasm", linux={"security_context": {"run_as_user": {"value": 1000}}}))
+
+
+def test_a_privileged_container(node, handler):
+    """It would have all devices of the node."""
+    privileged = {"linux": {"security_context": {"privileged": True}}}
+    assert "linux: devices: a WebAssembly container has no devices" in refusal(create(node.pod(handler, **privileged), TOOL, "exit", "0", **privileged))
 
 
 # ---- the cache ----------------------------------------------------------------------------------

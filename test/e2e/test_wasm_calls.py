@@ -248,6 +248,16 @@ def test_a_module_over_the_limit_of_its_pod(pod):
     assert container.status()["reason"] == "OOMKilled"
 
 
+# ---- namespaces ---------------------------------------------------------------------------------
+
+
+def test_sysctls_of_the_pod(node, handler):
+    sysctls = {"net.ipv4.ip_local_port_range": "2000\t65000", "kernel.shm_rmid_forced": "1"}
+    container = running(node.pod(handler, linux={"sysctls": sysctls}), "wait", "600")
+    for name, value in sysctls.items():
+        assert kuasar.run("nsenter", "-t", container.pid(), "-n", "-i", "sysctl", "-n", name).stdout == f"{value}\n"
+
+
 # ---- networks -----------------------------------------------------------------------------------
 
 
