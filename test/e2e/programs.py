@@ -2,6 +2,7 @@
 (A pod of any kind runs native programs, too: Pod.run by itself.)"""
 
 import functools
+import itertools
 import pathlib
 import tempfile
 import threading
@@ -11,11 +12,13 @@ import wasm
 
 if kuasar.KIND == "wasm":
     WAIT = ["/tool.wasm", "wait", "3600"]
+    HANDLERS = itertools.cycle([f"kuasar-{engine}" for engine in wasm.engines()])  # of every engine, for pods one after the other
 
     def leave(code):
         return ["/tool.wasm", "exit", str(code)]
 else:
     WAIT = ["sh", "-c", "while :; do sleep 1; done"]
+    HANDLERS = itertools.repeat(kuasar.HANDLER)
 
     def leave(code):
         return ["/bin/sh", "-c", f"exit {code}"]  # an exec may have no PATH

@@ -89,8 +89,9 @@ def test_sandboxer_restarts_while_idle(node, sig):
 def try_cycle(node):
     """One pod from start to end; what fails because the daemon is away just now is tried again or left to cleanup."""
     try:
-        pod = node.pod()
+        pod = node.pod(next(programs.HANDLERS))
         container = programs.run(pod, *WAIT)
+        answers(container)
         container.stop(grace=0)
         pod.stop()
         pod.remove()
@@ -160,6 +161,27 @@ def test_sandboxer_killed_at_20_random_instants(node):
     node.remove_pods()
     # A Create or Start that was cut off just before its answer, and that containerd has forgotten, is known to nobody
     # but us; it goes a while after its network namespace has gone.
+    kuasar.nothing_left(before, timeout=60)
+
+
+def test_task_server_killed_at_8_random_instants(node):
+    """Between the making of a pod and its removal: of a create, a start, an exec, a delete."""
+    node.remove_pods()
+    before = kuasar.census()
+    rng = random.Random(8)
+    for _ in range(8):
+        worker = threading.Thread(target=try_cycle, args=(node,))
+        worker.start()
+        time.sleep(rng.uniform(0.05, 0.5))
+        old = node.task_pid()
+        os.kill(old, signal.SIGKILL)
+        until(lambda: kuasar.pids_of(kuasar.TASK) not in ([], [old]), "a successor runs")
+        worker.join(timeout=120)
+        assert not worker.is_alive()
+    assert try_cycle(node) and try_cycle(node), "after all that pods work"
+    # What containerd could not delete it tries again a second later, and removes nothing before that.
+    until(lambda: not crictl("ps", "-q", "--state", "running").stdout, "containerd sees them exited")
+    node.remove_pods()
     kuasar.nothing_left(before, timeout=60)
 
 

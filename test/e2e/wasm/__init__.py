@@ -29,9 +29,14 @@ NO_START = HEADER
 TRUNCATED = HEADER + b"\1\x7f\1\x60"
 
 
+def engines():
+    """Names of those that are installed."""
+    return [line.split()[0] for line in run("wasm-worker", "engines").stdout.splitlines()]
+
+
 def there(engine):
     """Skips the test where it is not."""
-    names = [line.split()[0] for line in run("wasm-worker", "engines").stdout.splitlines()]
+    names = engines()
     if engine not in names:
         pytest.skip(f"wasm-worker has {', '.join(names)}, not {engine}")
     return engine
