@@ -76,7 +76,7 @@ def test_exit_codes_and_both_outputs(default_pod, code):
     ("unreachable", 128 + 4, "unreachable"),
     ("divide", 128 + 8, "divide by zero"),
     ("memory", 128 + 11, "out of bounds"),
-    ("stack", 128 + 11, ""),
+    ("stack", 128 + 11, "call stack exhausted"),
     ("abort", 128 + 4, "unreachable"),
 ])
 def test_traps_are_signals_with_a_text(default_pod, kind, code, text):
@@ -311,11 +311,13 @@ def test_the_size_of_its_terminal(pod):
     assert len({os.readlink(f"/proc/{container.pid()}/fd/{n}") for n in range(3)}) == 1
     with open(f"/proc/{container.pid()}/fd/0", opener=lambda path, flags: os.open(path, flags | os.O_NOCTTY)) as own:
         terminal = Terminal("attach", "-it", container.id)
-        until(lambda: os.get_terminal_size(own.fileno()) == (100, 40), "it has the size of the other one")
-        terminal.resize(50, 120)
-        os.kill(terminal.process.pid, signal.SIGWINCH)
-        until(lambda: os.get_terminal_size(own.fileno()) == (120, 50), "it changes with that")
-        terminal.close()
+        try:
+            until(lambda: os.get_terminal_size(own.fileno()) == (100, 40), "it has the size of the other one")
+            terminal.resize(50, 120)
+            os.kill(terminal.process.pid, signal.SIGWINCH)
+            until(lambda: os.get_terminal_size(own.fileno()) == (120, 50), "it changes with that")
+        finally:
+            terminal.close()
 
 
 # ---- limits -------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@
 #include "engine.h"
 #include "sections.h"
 #include "wasmedge_plugin.h"
+#include "wasmedge_stack.h"
 
 #define PAGE 65536u
 // More parameters, or results, than any function of WASI has.
@@ -338,7 +339,7 @@ static int signal_of(uint32_t code)
     switch (code) {
     case WasmEdge_ErrCode_MemoryOutOfBounds:
     case WasmEdge_ErrCode_TableOutOfBounds:
-        return SIGSEGV; // as by the kernel for a stack that is too deep
+        return SIGSEGV;
     case WasmEdge_ErrCode_IntegerOverflow:
     case WasmEdge_ErrCode_DivideByZero:
     case WasmEdge_ErrCode_InvalidConvToInt:
@@ -354,12 +355,15 @@ static int run(void *module)
 {
     struct loaded *l = module;
     WasmEdge_ModuleInstanceContext *instance = NULL;
+    stack_watch(l->executor);
     WasmEdge_Result r = WasmEdge_ExecutorInstantiate(l->executor, &instance, l->store, l->module);
     // It may have left from what a module does when it is instantiated.
-    if (WasmEdge_ResultOK(r) && WasmEdge_ResultGetCode(r) != WasmEdge_ErrCode_Terminated)
+    if (WasmEdge_ResultOK(r) && WasmEdge_ResultGetCode(r) != WasmEdge_ErrCode_Terminated) {
+        stack_watch(l->executor);
         r = WasmEdge_ExecutorInvoke(l->executor,
                                     WasmEdge_ModuleInstanceFindFunction(instance, start_name()),
                                     NULL, 0, NULL, 0);
+    }
     if (WasmEdge_ResultOK(r))
         return (int)(WasmEdge_ModuleInstanceWASIGetExitCode(l->wasi) & 0xff);
     fprintf(stderr, "wasm trap: %s\n", WasmEdge_ResultGetMessage(r));
