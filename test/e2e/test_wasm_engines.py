@@ -52,6 +52,22 @@ def test_an_annotation_that_names_no_engine(node):
         run(pod, TOOL, "exit", "0")
 
 
+def test_an_engine_that_is_not_installed(node, tmp_path):
+    """Its pods are told which are."""
+    pods = {engine: node.pod(f"kuasar-{wasm.there(engine)}") for engine in ("wasmtime", "wasmedge")}
+    files = {engine: LEAN.with_name(f"engine-{engine}.so") for engine in pods}
+    try:
+        for engine, says in (("wasmedge", "wasmtime"), ("wasmtime", "there is none")):
+            shutil.move(files[engine], tmp_path / engine)
+            message = refusal(create(pods[engine], TOOL, "exit", "0"))
+            assert f"engine {engine} is not installed" in message and f"choose another ({says})" in message
+    finally:
+        for engine, file in files.items():
+            if not file.exists():
+                shutil.move(tmp_path / engine, file)
+    assert outcome(pods["wasmedge"], TOOL, "exit", "3")[0] == 3
+
+
 def test_kuasar_ctl_knows_the_kind_and_its_engines(node, engine):
     pod = node.pod(f"kuasar-{engine}")
     container = run(pod, TOOL, "wait", "600")
@@ -75,7 +91,7 @@ def test_exit_codes_and_both_outputs(pod, code):
     ("unreachable", 128 + 4, "unreachable"),
     ("divide", 128 + 8, "divide by zero"),
     ("memory", 128 + 11, "out of bounds"),
-    ("stack", 128 + 11, ""),
+    ("stack", 128 + 11, "call stack exhausted"),
 ])
 def test_traps_are_signals_with_a_text(pod, kind, code, text):
     container = run(pod, TOOL, "trap", kind)

@@ -23,6 +23,18 @@ static int find(const char *name, const char *more, char path[PATH_MAX])
                                                                                                 : 0;
 }
 
+// What there is, for a text.
+static const char *installed(char out[64])
+{
+    char path[PATH_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+        if (find(known[i], "", path) == 0)
+            n += (size_t)snprintf(out + n, 64 - n, "%s%s", n ? ", " : "", known[i]);
+    }
+    return n ? out : "there is none";
+}
+
 // What is loaded takes the place of the compiler's library. If it is not there, or not made for
 // this engine, the true one is loaded.
 static void *load_lean(const char *name, const char *path)
@@ -38,13 +50,13 @@ static void *load_lean(const char *name, const char *path)
 const struct engine_ops *engines_load(const char *name, enum engine_extent extent,
                                       struct error *err)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], others[64];
     const struct engine_ops *const *engine;
     if (find(name, "", path) < 0) {
         error_set(err, STATUS_UNIMPLEMENTED,
                   "engine %.60s is not installed: there is no " KUASAR_LIBDIR
-                  "/engine-%.60s.so; install it, or choose another (wasm-worker engines)",
-                  name, name);
+                  "/engine-%.60s.so; install it, or choose another (%s)",
+                  name, name, installed(others));
         return NULL;
     }
     void *module = extent == ENGINE_LEAN ? load_lean(name, path) : NULL;
