@@ -15,6 +15,7 @@ import node as kuasar
 import wasm
 import wire
 from node import Failed, crictl, exit_code, until
+from test_cgroup import form, make_pod
 from test_cri import lowest_oom_score
 from test_io import Terminal
 
@@ -194,6 +195,16 @@ def test_attached_by_a_terminal(pod):
     assert terminal.process.wait(timeout=30) == 0
 
 
+def test_by_streaming_addresses(node):
+    """Of containerd, in the place of FIFOs."""
+    pod = node.pod(f"{kuasar.HANDLER}-streaming")
+    assert os.readlink(f"/proc/{run(pod, TOOL, 'wait', '600').pid()}/fd/1").startswith("pipe:")
+    test_exit_codes_and_both_outputs(pod, 3)
+    test_exec_with_standard_input(pod)
+    test_standard_input_of_a_container(pod)
+    test_a_terminal(pod)
+
+
 # ---- exec ---------------------------------------------------------------------------------------
 
 
@@ -343,6 +354,12 @@ def test_limits_are_in_the_cgroup_and_change(pod):
     crictl("update", "--memory", 300 << 20, "--cpu-quota", 70000, "--cpu-period", 100000, container.id)
     assert cgroup.memory_limit() == 300 << 20 and cgroup.cpu_quota() == (70000, 100000)
     assert container.state() == "CONTAINER_RUNNING"
+
+
+def test_the_cgroup_of_a_pod_by_every_name(node, form):
+    container = run(make_pod(node, form), TOOL, "wait", "600", **limited(memory_limit_in_bytes=256 << 20))
+    own = form.below(container.id)
+    assert own.pids() == [container.pid()] and own.memory_limit() == 256 << 20
 
 
 def test_out_of_memory_is_told(pod):
