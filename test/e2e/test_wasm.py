@@ -467,8 +467,8 @@ def test_compiled_code_is_kept_and_is_ours_alone(default_pod):
 
 def test_a_broken_entry_is_compiled_again(default_pod):
     outcome(default_pod, TOOL, "exit", "0")
-    until(lambda: list(CACHE.glob("*/code")), "it is kept")
-    for entry in CACHE.glob("*/code"):
+    until(lambda: list(CACHE.glob("wasmtime-*/code")), "it is kept")
+    for entry in CACHE.glob("wasmtime-*/code"):
         entry.write_bytes(b"\x7fELF" + b"\0" * 4096)
     assert outcome(default_pod, TOOL, "exit", "3")[0] == 3
 
