@@ -12,10 +12,10 @@ import time
 import pytest
 
 import node as kuasar
+import test_cgroup
 import wasm
 import wire
 from node import Failed, crictl, exit_code, until
-from test_cgroup import form, make_pod
 from test_cri import lowest_oom_score
 from test_io import Terminal
 
@@ -26,6 +26,8 @@ pytestmark = pytest.mark.usefixtures("image")
 
 TOOL = "/tool.wasm"
 CACHE = pathlib.Path("/var/cache/kuasar-wasm")
+
+form = test_cgroup.form
 
 
 @pytest.fixture
@@ -357,7 +359,7 @@ def test_limits_are_in_the_cgroup_and_change(pod):
 
 
 def test_the_cgroup_of_a_pod_by_every_name(node, form):
-    container = run(make_pod(node, form), TOOL, "wait", "600", **limited(memory_limit_in_bytes=256 << 20))
+    container = run(test_cgroup.make_pod(node, form), TOOL, "wait", "600", **limited(memory_limit_in_bytes=256 << 20))
     own = form.below(container.id)
     assert own.pids() == [container.pid()] and own.memory_limit() == 256 << 20
 

@@ -10,10 +10,10 @@ import time
 import pytest
 
 import node as kuasar
+import test_bad_input
 import wasm
 import wire
 from node import crictl, crictl_json, until
-from test_bad_input import bundle, killed_before_it_is_started
 from test_wasm import CACHE, TOOL, outcome, run
 from wasm.binary import long_module
 
@@ -21,6 +21,8 @@ if kuasar.KIND != "wasm":
     pytest.skip("for the Wasm kind", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("image")
+
+bundle = test_bad_input.bundle
 
 
 @pytest.fixture
@@ -138,7 +140,7 @@ def test_paused_and_ended_by_term(pod):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_killed_before_it_is_started(bundle, number):
-    assert killed_before_it_is_started(bundle[0], number) == 128 + number
+    assert test_bad_input.killed_before_it_is_started(bundle[0], number) == 128 + number
 
 
 # ---- removal ------------------------------------------------------------------------------------

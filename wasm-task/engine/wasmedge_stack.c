@@ -19,9 +19,10 @@ static void on_fault(int number, siginfo_t *info, void *context)
 {
     static const char text[] = "wasm trap: call stack exhausted\n";
     const char *at = info->si_addr;
-    // Where a memory must not be used, there is a mapping.
+    // Where a memory must not be used, there is a mapping. Their handler jumps, which it does from
+    // where it is set to run: it gets the fault when it comes again.
     if (info->si_code != SEGV_MAPERR || at >= top || (size_t)(top - at) > limit) {
-        theirs.sa_sigaction(number, info, context);
+        (void)sigaction(SIGSEGV, &theirs, NULL);
         return;
     }
     (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
