@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 import pathlib
+import signal
 import subprocess
 import time
 
@@ -11,6 +12,7 @@ import pytest
 import node as kuasar
 import programs
 from node import until
+from wire import RUNNING, Ttrpc, message, parse
 
 LOOP = ["sh", "-c", "while :; do sleep 1; done"]
 
@@ -33,18 +35,24 @@ def test_a_hanging_runtime_hinders_nobody(node):
     wrapper.write_text(f"#!/bin/sh\ncase \"$*\" in *\" create \"*) while [ -e {flag} ]; do sleep 0.1; done;; esac\nexec {real} \"$@\"\n")
     wrapper.chmod(0o755)
     try:
-        other_pod = node.pod()
-        other = other_pod.run(*LOOP)
+        others = [node.pod().run(*LOOP) for _ in range(4)]
+        killed, stopped = others[:2]
         pod = node.pod()
         stuck = pod.create(*LOOP)
         flag.touch()
         starter = subprocess.Popen(["crictl", "--timeout", "60s", "start", stuck.id], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(lambda: any("create" in c and stuck.id in c for c in kuasar.processes().values()), "create hangs")
         begin = time.monotonic()
-        assert other.exec("echo", "served").stdout == "served\n"
-        assert other.state() == "CONTAINER_RUNNING"
-        other.stop(grace=0)
-        assert other.status()["exitCode"] == 137
+        with concurrent.futures.ThreadPoolExecutor(len(others)) as pool:
+            served = pool.map(lambda c: c.exec("echo", "served").stdout, others)
+        assert list(served) == ["served\n"] * len(others)
+        with Ttrpc() as server:
+            for container in others:
+                assert parse(server.call("State", message((1, container.id)), timeout=5))[4] == [RUNNING]
+            server.call("Kill", message((1, killed.id), (3, signal.SIGKILL)), timeout=5)
+        assert killed.wait_exit() == 137
+        stopped.stop(grace=0)
+        assert stopped.status()["exitCode"] == 137
         assert time.monotonic() - begin < 15, "the others waited for the one that hangs"
         flag.unlink()
         assert starter.wait(timeout=60) == 0

@@ -18,6 +18,7 @@ EXHAUSTED, PRECONDITION, ABORTED, RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 
 CONTROLLER = "containerd.services.sandbox.v1.Controller"
 TASK = "containerd.task.v3.Task"
 NAMESPACE = "k8s.io"
+RUNNING = 2  # a status of tasks
 
 
 class Status(Exception):
