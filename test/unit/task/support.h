@@ -38,6 +38,7 @@ struct node {
     struct reaper *reaper;
     struct task_server *server;
     struct ttrpc_client *client;
+    const char *service; // which version of the Task API the client speaks
     // containerd's side
     struct ttrpc_server *containerd;
     struct api_service events_service;
@@ -157,6 +158,7 @@ static inline struct node *node_new(const struct task_ops *ops)
     cr_assert(mkdtemp(n->dir));
     snprintf(n->sock, sizeof n->sock, "%s/task.sock", n->dir);
     snprintf(n->events_sock, sizeof n->events_sock, "%s/c.sock", n->dir);
+    n->service = SERVICE_TASK_V3;
     log_setup("test", getenv("TEST_DEBUG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     n->loop = ev_loop_new(EVFLAG_AUTO);
@@ -210,7 +212,7 @@ static inline uint64_t node_send_on(struct node *n, struct ttrpc_client *client,
 static inline uint64_t node_send(struct node *n, const char *method, const void *req,
                                  const ProtobufCMessageDescriptor *type, struct answer *a)
 {
-    return node_send_on(n, n->client, SERVICE_TASK_V3, method, req, type, 0, a);
+    return node_send_on(n, n->client, n->service, method, req, type, 0, a);
 }
 
 static inline void answer_done(struct answer *a)
@@ -247,13 +249,20 @@ static inline enum status node_start(struct node *n, const char *id, const char 
     return node_call(n, "Start", &r, &task__start_response__descriptor, NULL);
 }
 
-static inline enum status node_kill(struct node *n, const char *id, const char *exec_id, int sig)
+static inline enum status node_kill_with(struct node *n, const char *id, const char *exec_id,
+                                         int sig, bool all)
 {
     Task__KillRequest r = TASK__KILL_REQUEST__INIT;
     r.id = (char *)id;
     r.exec_id = (char *)exec_id;
     r.signal = (uint32_t)sig;
+    r.all = all;
     return node_call(n, "Kill", &r, EMPTY, NULL);
+}
+
+static inline enum status node_kill(struct node *n, const char *id, const char *exec_id, int sig)
+{
+    return node_kill_with(n, id, exec_id, sig, false);
 }
 
 static inline enum status node_delete(struct node *n, const char *id, const char *exec_id,

@@ -96,18 +96,18 @@ static void bundle_done(struct bundle *b)
 
 #define PRIVATE_PID ",{\"type\":\"pid\"}"
 
-static enum status create(struct node *n, struct bundle *b, const char *id, bool terminal,
-                          struct answer *a)
+static enum status create_with(struct node *n, struct bundle *b, const char *id, bool terminal,
+                               Google__Any *options, struct answer *a)
 {
     Task__CreateTaskRequest r = TASK__CREATE_TASK_REQUEST__INIT;
     Types__Mount m = TYPES__MOUNT__INIT, *mounts[] = {&m};
     char base[128];
-    char *options[] = {(char *)"rbind", (char *)"ro"};
+    char *how[] = {(char *)"rbind", (char *)"ro"};
     snprintf(base, sizeof base, "%s/base", n->dir);
     m.type = (char *)"bind";
     m.source = base;
-    m.options = options;
-    m.n_options = ARRAY_SIZE(options);
+    m.options = how;
+    m.n_options = ARRAY_SIZE(how);
     r.id = (char *)id;
     r.bundle = b->dir;
     r.stdin = b->fifo[0];
@@ -116,16 +116,29 @@ static enum status create(struct node *n, struct bundle *b, const char *id, bool
     r.terminal = terminal;
     r.rootfs = mounts;
     r.n_rootfs = 1;
+    r.options = options;
     return node_call(n, "Create", &r, &task__create_task_response__descriptor, a);
+}
+
+static enum status create(struct node *n, struct bundle *b, const char *id, bool terminal,
+                          struct answer *a)
+{
+    return create_with(n, b, id, terminal, NULL, a);
+}
+
+static void create_ok_with(struct node *n, struct bundle *b, const char *id, bool terminal,
+                           Google__Any *options)
+{
+    struct answer a;
+    enum status s = create_with(n, b, id, terminal, options, &a);
+    cr_assert(s == STATUS_OK, "Create: %s", a.err.text);
+    cr_assert(((Task__CreateTaskResponse *)a.msg)->pid > 1);
+    answer_done(&a);
 }
 
 static void create_ok(struct node *n, struct bundle *b, const char *id, bool terminal)
 {
-    struct answer a;
-    enum status s = create(n, b, id, terminal, &a);
-    cr_assert(s == STATUS_OK, "Create: %s", a.err.text);
-    cr_assert(((Task__CreateTaskResponse *)a.msg)->pid > 1);
-    answer_done(&a);
+    create_ok_with(n, b, id, terminal, NULL);
 }
 
 static enum status exec_add_with(struct node *n, const char *id, const char *exec_id,
@@ -412,6 +425,92 @@ Test(runtime_live, execs_report_their_ends)
     cr_expect(node_event(n, "ns /tasks/exec-started") < node_event(n, "ns /tasks/exit c1 x1 7"));
     cr_expect(node_event_count(n, "ns /tasks/exit") == 3);
     node_free(n);
+}
+
+Test(runtime_live, either_version_of_the_task_api_leads_a_whole_life)
+{
+    static const char *const services[] = {SERVICE_TASK_V2, SERVICE_TASK_V3};
+    for (size_t i = 0; i < ARRAY_SIZE(services) && can_run(); i++) {
+        struct node *n = live_new();
+        struct bundle b;
+        n->service = services[i];
+        start_sleeper(n, &b, "c1", PRIVATE_PID);
+        cr_expect(node_state(n, "c1", "") == TASK__STATUS__RUNNING);
+        cr_expect(exec_add(n, "c1", "x1", "[\"sh\",\"-c\",\"exit 7\"]", false, NULL) == STATUS_OK);
+        cr_expect(node_start(n, "c1", "x1") == STATUS_OK);
+        cr_expect(node_wait(n, "c1", "x1") == 7);
+        cr_expect(node_delete(n, "c1", "x1", NULL) == STATUS_OK);
+        end(n, &b, "c1");
+        cr_expect(node_state(n, "c1", "") == -STATUS_NOT_FOUND);
+        node_free(n);
+    }
+}
+
+// In a shared pid namespace, where none ends with another: what init's end does is a SIGKILL.
+Test(runtime_live, a_signal_for_all_reaches_every_process)
+{
+    static const char *const execs[] = {"x1", "x2"};
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    struct bundle b;
+    start_sleeper(n, &b, "c1", "");
+    for (size_t i = 0; i < ARRAY_SIZE(execs); i++) {
+        cr_expect(exec_add(n, "c1", execs[i], "[\"sleep\",\"500\"]", false, NULL) == STATUS_OK);
+        cr_expect(node_start(n, "c1", execs[i]) == STATUS_OK);
+    }
+    cr_expect(node_kill_with(n, "c1", "x1", SIGTERM, true) == STATUS_INVALID_ARGUMENT);
+    cr_expect(node_kill_with(n, "c1", "", SIGTERM, true) == STATUS_OK);
+    for (size_t i = 0; i < ARRAY_SIZE(execs); i++)
+        cr_expect(node_wait(n, "c1", execs[i]) == 128 + SIGTERM);
+    cr_expect(node_wait(n, "c1", "") == 128 + SIGTERM);
+    end(n, &b, "c1");
+    node_free(n);
+}
+
+static void lives_at_a_root(const char *root, struct node *n, Google__Any *options)
+{
+    struct bundle b;
+    char path[160];
+    bundle_make(n, &b, "c1", "[\"sleep\",\"1000\"]", false, PRIVATE_PID, "");
+    create_ok_with(n, &b, "c1", false, options);
+    any_clear(options);
+    snprintf(path, sizeof path, "%s/ns/c1", root);
+    cr_expect(access(path, F_OK) == 0, "the runtime's state is not at %s", root);
+    cr_expect(state_file(n, "c1", "") < 0, "the runtime's state is at the server's root");
+    cr_expect(node_start(n, "c1", "") == STATUS_OK);
+    end(n, &b, "c1");
+    cr_expect(access(path, F_OK) < 0);
+    node_free(n);
+}
+
+Test(runtime_live, a_root_of_the_options)
+{
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    Options__RuncOptions runc = OPTIONS__RUNC_OPTIONS__INIT;
+    Google__Any options;
+    char root[96];
+    snprintf(root, sizeof root, "%s/elsewhere", n->dir);
+    runc.root = root;
+    cr_assert(any_pack(&options, ANY_RUNC_OPTIONS, &runc.base) == 0);
+    lives_at_a_root(root, n, &options);
+}
+
+Test(runtime_live, a_root_of_the_options_as_a_table)
+{
+    if (!can_run())
+        return;
+    struct node *n = live_new();
+    Options__RuntimeOptions table = OPTIONS__RUNTIME_OPTIONS__INIT;
+    Google__Any options;
+    char root[96], text[128];
+    snprintf(root, sizeof root, "%s/elsewhere", n->dir);
+    snprintf(text, sizeof text, "Root = \"%s\"\n", root);
+    table.config_body = (ProtobufCBinaryData){.data = (uint8_t *)text, .len = strlen(text)};
+    cr_assert(any_pack(&options, ANY_RUNTIME_OPTIONS, &table.base) == 0);
+    lives_at_a_root(root, n, &options);
 }
 
 static void ends_with_init(const char *namespaces)
