@@ -87,8 +87,11 @@ static int from_toml(struct task *t, const Options__RuntimeOptions *o, struct oc
     if (!o->config_body.len)
         return 0;
     if (config_parse("options", (const char *)o->config_body.data, o->config_body.len, toml_keys,
-                     ARRAY_SIZE(toml_keys), &toml, &why) < 0)
+                     ARRAY_SIZE(toml_keys), &toml, &why) < 0) {
         log_warn("container %s: options are not used: %s", t->id, why.text);
+        toml_options_done(&toml);
+        return 0;
+    }
     rt->systemd_cgroup = toml.systemd_cgroup;
     rt->no_pivot_root = toml.no_pivot_root;
     rt->no_new_keyring = toml.no_new_keyring;
