@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+import events
 import node as kuasar
 from node import MOUNTPOINTS, STATE, V2, Failed, crictl, crictl_json, exit_code, until
 
@@ -350,24 +351,12 @@ def test_pause_and_resume(pod):
 
 
 def test_events_reach_containerd(node, pod):
-    import subprocess
-    with open(node.dir / "events", "w+") as out:
-        watcher = subprocess.Popen(["ctr", "-n", "k8s.io", "events"], stdout=out)
-        try:
-            import time
-            time.sleep(0.5)
-            container = pod.run("sh", "-c", "exit 4")
-            container.wait_exit()
-            container.remove()
-            def seen():
-                out.flush()
-                return [line for line in pathlib.Path(out.name).read_text().splitlines() if container.id in line and "/tasks/" in line]
-            until(lambda: any("/tasks/delete" in line for line in seen()), "the delete event")
-            topics = [re.search(r"/tasks/[a-z-]+", line).group(0) for line in seen()]
-            assert topics == ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"], topics
-        finally:
-            watcher.terminate()
-            watcher.wait()
+    with events.watched(node.dir) as topics:
+        container = pod.run("sh", "-c", "exit 4")
+        container.wait_exit()
+        container.remove()
+        until(lambda: "/tasks/delete" in topics(container), "the delete event")
+        assert topics(container) == ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]
 
 
 def test_limits_and_environment_are_as_with_runc(node):

@@ -6,17 +6,20 @@ import os
 import pathlib
 import random
 import signal
+import socket
 import subprocess
 import threading
 import time
 
 import pytest
 
+import events
 import node as kuasar
 import programs
 from node import STATE, V2, Failed, crictl, until
 from programs import WAIT, answers, leave
 
+EVENTS_SOCKET = f"{kuasar.CONTAINERD_SOCKET}.ttrpc"
 
 
 @pytest.mark.parametrize("how", ["TERM", "KILL"])
@@ -41,6 +44,26 @@ def test_containerd_restarts_under_ten_pods(node, how):
     lines = [int(x) for x in containers[3].logs().splitlines()]
     assert lines == list(range(len(lines))), "no line of output is lost"
     containers[4].stop(grace=1)
+
+
+def test_an_exit_while_containerd_is_down_is_published_once_it_is_back(node):
+    """Whoever listens on containerd's socket meanwhile and answers nothing holds the event up until `ctr events` watches."""
+    container = programs.run(node.pod(), *WAIT)
+    init = container.info()["pid"]
+    node.stop_containerd()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.settimeout(20)
+        pathlib.Path(EVENTS_SOCKET).unlink(missing_ok=True)
+        listener.bind(EVENTS_SOCKET)
+        listener.listen()
+        os.kill(init, signal.SIGKILL)
+        held, _ = listener.accept()
+        node.start_containerd()
+        with events.watched(node.dir) as topics:
+            held.close()
+            until(lambda: "/tasks/exit" in topics(container), "the exit event")
+            assert topics(container).count("/tasks/exit") == 1
+    assert container.wait_exit() == 137
 
 
 def stop_file(container):
