@@ -309,14 +309,17 @@ static void add_toml_files(struct dump *d, const char *pattern)
 
 // ---- the system ---------------------------------------------------------------------------------
 
-static void add_mounts(struct dump *d, const struct view *v)
+// Of the mount table of process `who`, what is of ours.
+static void add_mount_table(struct dump *d, const struct view *v, const char *who, const char *name)
 {
     _cleanup_(buf_free) struct buf all, ours;
+    char path[64];
     buf_init(&all, FILE_MAX);
     buf_init(&ours, FILE_MAX);
-    int r = file_read_at(AT_FDCWD, "/proc/self/mountinfo", &all);
+    (void)path_format(path, sizeof path, "/proc/%s/mountinfo", who);
+    int r = file_read_at(AT_FDCWD, path, &all);
     if (r < 0) {
-        missing(d, "/proc/self/mountinfo", strerror(-r));
+        missing(d, path, strerror(-r));
         return;
     }
     char *rest = (char *)(uintptr_t)buf_cstr(&all);
@@ -327,7 +330,24 @@ static void add_mounts(struct dump *d, const struct view *v)
         if (wanted)
             (void)buf_printf(&ours, "%s\n", line);
     }
-    add(d, "system/mounts", ours.data, ours.len);
+    add(d, name, ours.data, ours.len);
+}
+
+// The daemons of a kind have a mount namespace of their own.
+static void add_mounts(struct dump *d, const struct view *v)
+{
+    char who[32], name[128];
+    const struct kind *last = NULL;
+    add_mount_table(d, v, "self", "system/mounts");
+    for (size_t i = 0; i < v->n_sources; i++) {
+        const struct source *s = &v->sources[i];
+        if (!s->answered || s->kind == last)
+            continue;
+        last = s->kind;
+        snprintf(who, sizeof who, "%u", s->daemon->pid);
+        snprintf(name, sizeof name, "system/mounts-%s", s->kind->name);
+        add_mount_table(d, v, who, name);
+    }
 }
 
 static void add_versions(struct dump *d, const struct view *v, const struct doctor *doctor)

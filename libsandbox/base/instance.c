@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -12,6 +13,7 @@
 #include "base/log.h"
 
 #define LOCK_STEP_MS 10
+#define STATE_MODE   0711
 
 static int lock_file(int fd)
 {
@@ -23,11 +25,12 @@ static int lock_file(int fd)
     return 0;
 }
 
-int instance_lock(const char *dir, mode_t mode, const char *name, const char *who,
-                  struct error *err)
+int instance_lock(const char *dir, const char *name, const char *who, struct error *err)
 {
     char path[PATH_MAX];
-    int e = file_mkdir_all(dir, mode);
+    int e = file_mkdir_all(dir, STATE_MODE);
+    if (e == 0 && chmod(dir, STATE_MODE) < 0)
+        e = -errno;
     if (e < 0)
         return error_errno(err, e, "cannot make the state directory %s", dir);
     if (path_format(path, sizeof path, "%s/%s", dir, name) < 0)

@@ -15,11 +15,11 @@
 // but not before it, hence the patience.
 #define INSTANCE_LOCK_SECONDS 3
 
-// Makes the state directory with this mode and takes its lock <dir>/<name>. Blocks for at most
-// INSTANCE_LOCK_SECONDS. Returns the descriptor that holds the lock until it is closed, or -1:
-// ALREADY_EXISTS says that another `who` runs there.
-int instance_lock(const char *dir, mode_t mode, const char *name, const char *who,
-                  struct error *err);
+// Makes the state directory and takes its lock <dir>/<name>. Others than root get through it (a
+// container with users of its own to its rootfs) and see nothing of it, whatever the umask. Blocks
+// for at most INSTANCE_LOCK_SECONDS. Returns the descriptor that holds the lock until it is closed,
+// or -1: ALREADY_EXISTS says that another `who` runs there.
+int instance_lock(const char *dir, const char *name, const char *who, struct error *err);
 
 // As many descriptors as the process may have. What it started with goes to *ret_before: that is
 // for the programs that it runs.

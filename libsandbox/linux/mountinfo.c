@@ -51,8 +51,9 @@ static bool parse_line(char *line, struct mountinfo *ret)
             return false;
     }
     char *word;
+    bool shared = false;
     while ((word = strtok_r(NULL, " ", &save)) && strcmp(word, "-") != 0)
-        ; // optional fields: propagation
+        shared |= strncmp(word, "shared:", 7) == 0; // optional fields: propagation
     char *fstype = word ? strtok_r(NULL, " ", &save) : NULL;
     char *source = fstype ? strtok_r(NULL, " ", &save) : NULL;
     char *options = source ? strtok_r(NULL, " ", &save) : NULL;
@@ -63,7 +64,8 @@ static bool parse_line(char *line, struct mountinfo *ret)
     *ret = (struct mountinfo){.root = field[FIELD_ROOT],
                               .target = field[FIELD_TARGET],
                               .fstype = fstype,
-                              .super_options = options};
+                              .super_options = options,
+                              .shared = shared};
     unescape(ret->root);
     unescape(ret->target);
     return true;

@@ -15,6 +15,7 @@ struct mountinfo {
     char *target;        // mount point
     char *fstype;        // "cgroup2"
     char *super_options; // per superblock, comma-separated
+    bool shared;         // what is mounted in it appears elsewhere, too
 };
 
 // Reads the caller's mount table into `out`, which is initialised here and freed by the caller with

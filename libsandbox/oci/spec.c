@@ -259,6 +259,17 @@ const char *oci_spec_root_path(json_object *spec)
     return string_at(spec, "root", "path");
 }
 
+int oci_spec_set_root_path(json_object *spec, const char *path)
+{
+    json_object *root = NULL;
+    json_object *value = json_object_new_string(path);
+    if (value && json_get_object(spec, "root", &root, NULL) == 0 && root &&
+        json_object_object_add(root, "path", value) == 0)
+        return 0;
+    json_object_put(value);
+    return -ENOMEM;
+}
+
 bool oci_spec_root_readonly(json_object *spec)
 {
     json_object *root = NULL;

@@ -30,6 +30,8 @@ const char *oci_spec_cgroups_path(json_object *spec);
 // Returns 0 or -ENOMEM.
 int oci_spec_set_cgroups_path(json_object *spec, const char *path);
 const char *oci_spec_root_path(json_object *spec);
+// Another one, of a spec that was loaded. 0 or -ENOMEM.
+int oci_spec_set_root_path(json_object *spec, const char *path);
 bool oci_spec_root_readonly(json_object *spec);
 // Is there a mount whose destination is this path (cleaned, without links being followed)?
 bool oci_spec_mounts_at(json_object *spec, const char *destination);

@@ -1,13 +1,16 @@
 #include "sandbox/answers.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "api/any.h"
 #include "api/message.h"
 #include "api/sandbox.pb-c.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "oci/spec.h"
 
 // Version of the Task API at the address: containerd >= 2.0.6 takes an address only with 3.
@@ -37,9 +40,11 @@ void answer_wait(struct rpc_call *call, const struct sandbox_record *record)
 
 // ---- Start --------------------------------------------------------------------------------------
 
-static void add_namespace(json_object *list, const char *type, const char *path)
+// `root`: of the mount namespace that has it.
+static void add_namespace(json_object *list, const char *type, const char *root, const char *inside)
 {
-    if (!path)
+    char path[PATH_MAX];
+    if (!inside || !*inside || path_format(path, sizeof path, "%s%s", root, inside) < 0)
         return;
     json_object *ns = json_object_new_object();
     json_object_object_add(ns, "type", json_object_new_string(type));
@@ -48,16 +53,18 @@ static void add_namespace(json_object *list, const char *type, const char *path)
 }
 
 // The sandbox as an OCI spec: what NRI plugins get to see (containerd >= 2.3 logs an error for
-// every NRI step when there is none).
+// every NRI step when there is none). What we have pinned they see through us.
 static json_object *spec_of(const struct sandbox_record *r)
 {
     json_object *spec = json_object_new_object(), *linux_part = json_object_new_object();
     json_object *namespaces = json_object_new_array();
-    add_namespace(namespaces, "network", r->pod.net_ns);
-    add_namespace(namespaces, "ipc", r->pod.ipc_ns);
-    add_namespace(namespaces, "uts", r->pod.uts_ns);
-    add_namespace(namespaces, "pid", r->pod.pid_ns);
-    add_namespace(namespaces, "user", r->pod.user_ns);
+    char ours[32];
+    (void)path_format(ours, sizeof ours, "/proc/%d/root", (int)getpid());
+    add_namespace(namespaces, "network", "", r->netns);
+    add_namespace(namespaces, "ipc", ours, r->pod.ipc_ns);
+    add_namespace(namespaces, "uts", ours, r->pod.uts_ns);
+    add_namespace(namespaces, "pid", ours, r->pod.pid_ns);
+    add_namespace(namespaces, "user", ours, r->pod.user_ns);
     if (r->pod.user_ns) {
         json_object_object_add(linux_part, "uidMappings", oci_id_mappings(&r->pod.ids.uid));
         json_object_object_add(linux_part, "gidMappings", oci_id_mappings(&r->pod.ids.gid));

@@ -15,6 +15,7 @@
 #include "base/instance.h"
 #include "base/log.h"
 #include "event/event.h"
+#include "linux/mount_space.h"
 #include "rpc/grpc_health.h"
 #include "rpc/grpc_server.h"
 #include "rpc/http_server.h"
@@ -259,8 +260,8 @@ static void prepare_sandboxes(struct daemon *d)
 
 static int start(struct daemon *d, struct error *err)
 {
-    d->lock_fd = instance_lock(d->options.dir, 0711, "sandboxer.lock", "sandboxer", err);
-    if (d->lock_fd < 0)
+    d->lock_fd = instance_lock(d->options.dir, "sandboxer.lock", "sandboxer", err);
+    if (d->lock_fd < 0 || mount_space_enter(d->options.dir, err) < 0)
         return -1;
     if (path_format(d->task_socket, sizeof d->task_socket, "%s/task.sock", d->options.dir) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "--dir: too long");

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -18,7 +19,9 @@
 
 int task_rootfs_path(const struct task *t, char *out, size_t size)
 {
-    return path_format(out, size, "%s/rootfs", t->bundle);
+    return t->mounted || t->n_mounts
+               ? path_format(out, size, "%s/rootfs/%s/%s", t->server->dir, t->ns, t->id)
+               : path_format(out, size, "%s/rootfs", t->bundle);
 }
 
 struct cleanup {
@@ -54,6 +57,8 @@ static int unmount_work(void *arg, void *reply, size_t *reply_len, struct error 
     int r = task_rootfs_path(((const struct cleanup *)arg)->task, path, sizeof(path));
     if (r == 0)
         r = mount_remove(path);
+    if (r == 0 && rmdir(path) < 0 && errno != ENOENT)
+        r = -errno;
     return r < 0 ? error_errno(err, r, "unmount %s", path) : 0;
 }
 

@@ -157,6 +157,11 @@ static int prepare(struct task *t, const Google__Any *options, struct error *err
     t->private_pid = oci_spec_private_pid(spec);
     t->below = t->server->mountpoints && joins && mountpoints_fit(spec, &pod);
     read_console_size(t, spec);
+    char root[PATH_MAX];
+    if (t->n_mounts && task_rootfs_path(t, root, sizeof(root)) < 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "id: path too long");
+    if (t->n_mounts && oci_spec_set_root_path(spec, root) < 0)
+        return error_errno(err, ENOMEM, "container %s", t->id);
     return oci_spec_store(spec, t->bundle, err);
 }
 
@@ -283,6 +288,9 @@ static int mount_work(void *arg, void *reply, size_t *reply_len, struct error *e
     char target[PATH_MAX];
     if (task_rootfs_path(t, target, sizeof(target)) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "bundle: path too long");
+    int r = t->n_mounts ? file_mkdir_all(target, 0711) : 0;
+    if (r < 0)
+        return error_errno(err, r, "%s", target);
     for (size_t i = 0; i < t->n_mounts; i++) {
         const Types__Mount *m = t->mounts[i];
         const struct mount_spec spec = {.type = m->type,

@@ -17,6 +17,7 @@
 #include "base/instance.h"
 #include "base/log.h"
 #include "event/event.h"
+#include "linux/mount_space.h"
 #include "task/mountpoints.h"
 #include "task/server.h"
 #include "task/settings.h"
@@ -259,7 +260,9 @@ static int begin(struct daemon *d)
     struct error err = {0};
     int lock = -1;
     if (read_settings(d, &err) == 0)
-        lock = instance_lock(d->options.dir, 0700, "task.lock", d->kind->name, &err);
+        lock = instance_lock(d->options.dir, "task.lock", d->kind->name, &err);
+    if (lock >= 0 && mount_space_enter(d->options.dir, &err) < 0)
+        close_fd(&lock);
     if (lock >= 0 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
         error_errno(&err, errno, "subreaper");
         close_fd(&lock);

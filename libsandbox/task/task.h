@@ -144,7 +144,7 @@ struct task {
     bool paused;
     unsigned char looked; // ops->look's answer
     bool below;           // the server's mount points fit under its rootfs
-    bool mounted;         // something may be mounted on <bundle>/rootfs
+    bool mounted;         // something may be mounted at task_rootfs_path()
     bool engaged;         // the kind of task may hold state of this task (ops->remove is due)
     bool recorded;        // a record is on disk
     // Create

@@ -24,6 +24,7 @@ HANDLER = f"kuasar-{KIND}"
 SANDBOXER, TASK = f"{KIND}-sandboxer", "vmm-relay" if KIND == "vmm" else f"{KIND}-task"
 IMAGE = "localhost/kuasar/busybox:test"
 STATE = pathlib.Path(f"/run/{HANDLER}")
+SPACE = STATE / "mounts"  # the daemons' mount namespace
 MOUNTPOINTS = pathlib.Path("/var/lib/kuasar/mountpoints")  # of all containers
 SOCKET = f"/run/{SANDBOXER}.sock"
 TASK_SOCKET = str(STATE / "task.sock")
@@ -117,7 +118,7 @@ class Container:
 
     def rootfs(self):
         """Of its mount, an overlay: the options."""
-        found = [line.split() for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if f"/{self.id}/rootfs " in line]
+        found = [line.split() for line in in_space("cat", "/proc/self/mounts").stdout.splitlines() if f"/{self.id} " in line]
         assert len(found) == 1 and found[0][2] == "overlay"
         return found[0][3]
 
@@ -189,7 +190,7 @@ class Pod:
         return Cgroup(self.config["linux"]["cgroup_parent"])
 
     def netns(self):
-        return next(STATE.glob(f"sandboxes/{self.id}/ns/net"))
+        return of_space(STATE / f"sandboxes/{self.id}/ns/net")
 
     def stop(self):
         Node.retry_unavailable(lambda: crictl("stopp", self.id, timeout=90))
@@ -522,8 +523,24 @@ def pids_of(program):
     return [pid for pid, parent in parents.items() if parent not in parents]
 
 
+def in_space(*argv, **more):
+    """Runs a program in the mount namespace of the daemons."""
+    return run("nsenter", f"--mount={SPACE}", *argv, **more)
+
+
+def of_space(path):
+    """A path that shows what the daemons have mounted there."""
+    return pathlib.Path(f"/proc/{(pids_of(TASK) or pids_of(SANDBOXER))[0]}/root{path}")
+
+
+def host_mounts():
+    return sorted(line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines())
+
+
 def mounts():
-    return sorted(line.split(" - ")[0].split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines())
+    """Mount points that only the daemons have."""
+    own = [line.split()[4] for line in in_space("cat", "/proc/self/mountinfo").stdout.splitlines()]
+    return sorted(m for m in own if m.startswith(f"{STATE}/"))
 
 
 def cgroups():
@@ -608,7 +625,7 @@ def snapshot():
     names = sorted(re.sub(r"\s.*", "", line) for line in processes().values())
     return {
         "processes": names,
-        "mounts": mounts(),
+        "mounts": host_mounts() + mounts(),
         "cgroups": sorted(cgroups()),
         "netns": netns_files(),
         "state": state_files(),

@@ -80,7 +80,7 @@ def test_the_namespaces_are_those_of_the_pod(node, plugin):
     container = pod.run(*LOOP)
     for kind, link in (("network", "net"), ("ipc", "ipc"), ("uts", "uts")):
         assert os.stat(seen[kind]).st_ino == os.stat(f"/proc/{container.pid()}/ns/{link}").st_ino, kind
-    assert seen["ipc"].startswith(f"{STATE}/sandboxes/{pod.id}/")
+    assert seen["ipc"].endswith(f"{STATE}/sandboxes/{pod.id}/ns/ipc")
 
 
 def test_a_plugin_that_comes_later_is_told_of_the_pods(node):

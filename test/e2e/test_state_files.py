@@ -105,7 +105,7 @@ SANDBOX_CASES = {
 def purge(path):
     """What an operator does with what is in quarantine: mounts, then files."""
     for mounted in sorted((m for m in kuasar.mounts() if m.startswith(str(path) + "/")), reverse=True):
-        run("umount", mounted)
+        kuasar.in_space("umount", mounted)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -280,8 +280,9 @@ def end_by_hand(container_id, pid):
         os.kill(pid, signal.SIGKILL)
     for state in STATE.glob(f"runtime/*/{container_id}"):  # a module has none
         run("runc", "--root", state.parent, "delete", "--force", container_id, check=False)
-    bundle = pathlib.Path("/run/containerd/io.containerd.runtime.v2.task/k8s.io") / container_id
-    subprocess.run(["umount", bundle / "rootfs"], stderr=subprocess.DEVNULL, check=False)
+    rootfs = STATE / "rootfs/k8s.io" / container_id
+    kuasar.in_space("umount", rootfs, check=False)
+    rootfs.rmdir()
 
 
 def test_task_records(node, clean):

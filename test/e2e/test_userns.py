@@ -79,7 +79,7 @@ def test_ids_files_and_mounts(node, options):
     read(container, "sh", "-c", "echo '# more' >>/etc/hosts; echo x >/new; chown 1000:1000 /new")
     made = os.stat(f"/proc/{pid}/root/new")
     assert (made.st_uid, made.st_gid) == (UID + 1000, GID + 1000)
-    assert os.stat(STATE / "sandboxes" / pod.id / "etc" / "hosts").st_uid == 0
+    assert os.stat(kuasar.of_space(STATE / f"sandboxes/{pod.id}/etc/hosts")).st_uid == 0
     if options is NETWORK:
         assert read(container, "hostname") == "with-users"
         assert read(container, "cat", "/etc/hostname") == "with-users"
@@ -89,14 +89,15 @@ def test_ids_files_and_mounts(node, options):
     read(container, "sh", "-c", "echo shared >/dev/shm/file")
     other = pod.run(*LOOP)
     assert read(other, "cat", "/dev/shm/file") == "shared"
-    assert ns_of(other.pid(), "user") == ns_of(pid, "user") == f"user:[{(STATE / 'sandboxes' / pod.id / 'ns/user').stat().st_ino}]"
+    assert ns_of(other.pid(), "user") == ns_of(pid, "user") == f"user:[{kuasar.of_space(STATE / f'sandboxes/{pod.id}/ns/user').stat().st_ino}]"
 
 
 def test_inspection_shows_it(node, options):
     """What NRI plugins see as well."""
     pod = Users(node, options)
     spec = kuasar.crictl_json("inspectp", pod.id)["info"]["runtimeSpec"]["linux"]
-    assert {"type": "user", "path": f"{STATE}/sandboxes/{pod.id}/ns/user"} in spec["namespaces"]
+    paths = {n["type"]: n["path"] for n in spec["namespaces"]}
+    assert os.path.samefile(paths["user"], kuasar.of_space(STATE / f"sandboxes/{pod.id}/ns/user"))
     assert spec["uidMappings"] == [{"containerID": 0, "hostID": UID, "size": 65536}]
     assert spec["gidMappings"] == [{"containerID": 0, "hostID": GID, "size": 65536}]
 
@@ -185,7 +186,7 @@ def test_sandboxer_is_killed(node, options):
     assert ns_of(late.pid(), "user") == ns_of(container.pid(), "user")
     node.kill_sandboxer()
     # What it would need is gone: it is found out at the start.
-    kuasar.run("umount", STATE / "sandboxes" / pod.id / "ns/user")
+    kuasar.in_space("umount", STATE / f"sandboxes/{pod.id}/ns/user")
     node.start_sandboxer(*node.daemon_args)
     until(lambda: pod.pod.state() == "SANDBOX_NOTREADY", "the pod is found dead")
     node.remove_pods()
@@ -215,7 +216,7 @@ def test_everything_is_removed(node, options):
     containers[0].remove()
     assert len([m for m in kuasar.mounts() if containers[1].id in m]) == 1, "one mount a container"
     # Its users' processes end with it, also those that are in none of its containers.
-    stray = subprocess.Popen(["nsenter", f"--user={STATE}/sandboxes/{pod.id}/ns/user", "sleep", "1000"])
+    stray = subprocess.Popen(["nsenter", f"--user={kuasar.of_space(STATE)}/sandboxes/{pod.id}/ns/user", "sleep", "1000"])
     until(lambda: ns_of(stray.pid, "user") == ns_of(containers[1].pid(), "user"), "the stray is in")
     node.remove_pods()
     assert stray.wait(timeout=10) == -signal.SIGKILL

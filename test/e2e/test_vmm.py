@@ -22,7 +22,7 @@ def pod(node):
 
 def machine_pids(pod):
     """Of the processes of a pod on the host."""
-    inode = (kuasar.STATE / f"sandboxes/{pod.id}/ns/ipc").stat().st_ino
+    inode = kuasar.of_space(kuasar.STATE / f"sandboxes/{pod.id}/ns/ipc").stat().st_ino
     found = []
     for entry in pathlib.Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -47,7 +47,7 @@ def test_who_it_is(pod):
     assert facts["Uid"].split() == [str(UID)] * 4 and facts["Gid"].split() == [str(GID)] * 4
     assert int(facts["CapBnd"], 16) == int(facts["CapEff"], 16) == 0
     side = pod.run("sleep", "600")
-    assert ns_of(container.pid(), "user") == ns_of(side.pid(), "user") == f"user:[{(STATE / 'sandboxes' / pod.id / 'ns/user').stat().st_ino}]"
+    assert ns_of(container.pid(), "user") == ns_of(side.pid(), "user") == f"user:[{kuasar.of_space(STATE / f'sandboxes/{pod.id}/ns/user').stat().st_ino}]"
     container.stop(grace=30)
     assert container.status()["exitCode"] == 128 + 15
 

@@ -32,15 +32,16 @@ Test(instance, the_second_is_refused_and_told_who_is_there)
     char state[64];
     struct stat st;
     snprintf(state, sizeof state, "%s/a/b", dir);
-    _cleanup_close_ int fd = instance_lock(state, 0711, "x.lock", "tester", &err);
+    umask(0077);
+    _cleanup_close_ int fd = instance_lock(state, "x.lock", "tester", &err);
     cr_assert(fd >= 0, "%s", err.text);
     cr_assert_eq(stat(state, &st), 0);
     cr_expect_eq(st.st_mode & 0777, 0711);
-    cr_expect(instance_lock(state, 0711, "x.lock", "tester", &err) == -1);
+    cr_expect(instance_lock(state, "x.lock", "tester", &err) == -1);
     cr_expect_eq(err.status, STATUS_ALREADY_EXISTS);
     cr_expect(strstr(err.text, "another tester already runs on /tmp/instance-test"), "%s",
               err.text);
-    int other = instance_lock(state, 0711, "y.lock", "tester", &err);
+    int other = instance_lock(state, "y.lock", "tester", &err);
     cr_expect(other >= 0);
     close(other);
 }
@@ -49,7 +50,7 @@ Test(instance, the_second_is_refused_and_told_who_is_there)
 Test(instance, the_children_of_a_predecessor_are_waited_for)
 {
     struct error err = {0};
-    int fd = instance_lock(dir, 0700, "x.lock", "tester", &err), status;
+    int fd = instance_lock(dir, "x.lock", "tester", &err), status;
     cr_assert(fd >= 0, "%s", err.text);
     pid_t child = fork();
     if (child == 0) {
@@ -57,7 +58,7 @@ Test(instance, the_children_of_a_predecessor_are_waited_for)
         _exit(0);
     }
     close(fd);
-    fd = instance_lock(dir, 0700, "x.lock", "tester", &err);
+    fd = instance_lock(dir, "x.lock", "tester", &err);
     cr_expect(fd >= 0, "%s", err.text);
     cr_expect_eq(kill(child, 0), 0);
     cr_expect_eq(waitpid(child, &status, WNOHANG), child, "the lock came before its end");
@@ -67,13 +68,13 @@ Test(instance, the_children_of_a_predecessor_are_waited_for)
 Test(instance, a_directory_that_cannot_be_made_is_named)
 {
     struct error err = {0};
-    cr_expect(instance_lock("/proc/no/such", 0700, "x.lock", "tester", &err) == -1);
+    cr_expect(instance_lock("/proc/no/such", "x.lock", "tester", &err) == -1);
     cr_expect(strstr(err.text, "/proc/no/such"), "%s", err.text);
     char deep[PATH_MAX + 16];
     memset(deep, 'a', sizeof deep);
     deep[0] = '/';
     deep[sizeof deep - 1] = '\0';
-    cr_expect(instance_lock(deep, 0700, "x.lock", "tester", &err) == -1);
+    cr_expect(instance_lock(deep, "x.lock", "tester", &err) == -1);
 }
 
 Test(instance, programs_beside_our_own)

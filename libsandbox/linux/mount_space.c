@@ -1,0 +1,157 @@
+#include "linux/mount_space.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/instance.h"
+#include "base/log.h"
+#include "linux/mount.h"
+#include "linux/mountinfo.h"
+
+static const char own[] = "/proc/self/ns/mnt";
+
+// The namespace that is pinned; -ENOENT: there is none; -EALREADY: we are in it. Its file is in
+// there, too, and mounted on itself.
+static int pinned(const char *pin)
+{
+    struct statx st;
+    _cleanup_close_ int fd = open(pin, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &st) < 0)
+        return -errno;
+    int type = ioctl(fd, NS_GET_NSTYPE);
+    if (type < 0)
+        return errno != ENOTTY                             ? -errno
+               : st.stx_attributes & STATX_ATTR_MOUNT_ROOT ? -EALREADY
+                                                           : -ENOENT;
+    return type == CLONE_NEWNS ? take_fd(&fd) : -EINVAL;
+}
+
+static int enter(int fd)
+{
+    return setns(fd, CLONE_NEWNS) < 0 ? -errno : 0;
+}
+
+// Why there can be no namespace of our own that is always like the host's: NULL if there can.
+static int obstacle(const char *dir, const char **ret)
+{
+    _cleanup_(buf_free) struct buf table = {0};
+    struct mountinfo m;
+    size_t n = strlen(dir);
+    bool shared = false, below = false;
+    int r = mountinfo_read(&table);
+    char *cursor = (char *)table.data;
+    while (r == 0 && mountinfo_next(&cursor, &m)) {
+        if (strcmp(m.target, "/") == 0)
+            shared = m.shared; // the uppermost is the last
+        below |= strncmp(m.target, dir, n) == 0 && m.target[n] == '/';
+    }
+    *ret = !shared ? "the host's root is not shared (mount --make-rshared / helps)"
+           : below ? "something is mounted there already"
+                   : NULL;
+    return r;
+}
+
+static int bind(const char *from, const char *on)
+{
+    return mount(from, on, NULL, MS_BIND, NULL) < 0 ? -errno : 0;
+}
+
+// A mount on which nothing that is mounted shows elsewhere. The kernel pins a mount namespace
+// nowhere else.
+static int make_private(const char *dir)
+{
+    int r = mount_is_mounted(dir);
+    if (r == 0)
+        r = bind(dir, dir);
+    if (r < 0)
+        return r;
+    return mount(NULL, dir, NULL, MS_PRIVATE, NULL) < 0 ? -errno : 0;
+}
+
+static int make_file(const char *path)
+{
+    _cleanup_close_ int fd =
+        open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    return fd < 0 ? -errno : 0;
+}
+
+// Makes a namespace, pins it in the host's, and is in it. -EINVAL: it cannot be pinned, and we are
+// in the host's.
+static int make_pinned(const char *pin)
+{
+    char self[64];
+    _cleanup_close_ int host = open(own, O_RDONLY | O_CLOEXEC);
+    if (host < 0 || unshare(CLONE_NEWNS) < 0)
+        return -errno;
+    _cleanup_close_ int space = open(own, O_RDONLY | O_CLOEXEC);
+    if (space < 0)
+        return -errno;
+    (void)path_format(self, sizeof(self), "/proc/self/fd/%d", space);
+    int r = bind(pin, pin);
+    if (r == 0)
+        r = enter(host);
+    if (r == 0 && (r = bind(self, pin)) == 0)
+        r = enter(space);
+    return r;
+}
+
+// The kernel takes a pin only if the id of what is pinned is greater than that of where it is
+// pinned (so there are no circles). Linux 6.18 counts ids up on each processor by itself, so the
+// host's, if it was not there from boot, may be greater than ours, but not than one that is made on
+// the processor on which the host's was.
+static int make_on_any(const char *pin)
+{
+    cpu_set_t all, one;
+    int r = make_pinned(pin);
+    if (r != -EINVAL || sched_getaffinity(0, sizeof(all), &all) < 0)
+        return r;
+    for (int cpu = 0; cpu < CPU_SETSIZE && r == -EINVAL; cpu++) {
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        if (CPU_ISSET(cpu, &all) && sched_setaffinity(0, sizeof(one), &one) == 0)
+            r = make_pinned(pin);
+    }
+    return sched_setaffinity(0, sizeof(all), &all) < 0 && r == 0 ? -errno : r;
+}
+
+static int make(const char *dir, const char *pin)
+{
+    int r = make_private(dir);
+    if (r == 0)
+        r = make_file(pin);
+    return r < 0 ? r : make_on_any(pin);
+}
+
+int mount_space_enter(const char *dir, struct error *err)
+{
+    char pin[PATH_MAX];
+    if (path_format(pin, sizeof(pin), "%s/" MOUNT_SPACE_PIN, dir) < 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%.300s: too long", dir);
+    _cleanup_close_ int lock =
+        instance_lock(dir, MOUNT_SPACE_PIN ".lock", "daemon that starts", err);
+    if (lock < 0)
+        return -1;
+    _cleanup_close_ int fd = pinned(pin);
+    if (fd != -ENOENT) {
+        int r = fd == -EALREADY ? 0 : fd < 0 ? fd : enter(fd);
+        return r < 0 ? error_errno(err, r, "cannot enter the mount namespace at %s", pin) : 0;
+    }
+    const char *why = NULL;
+    int r = obstacle(dir, &why);
+    if (r == 0 && !why && (r = make(dir, pin)) == -EINVAL) {
+        r = 0;
+        why = "the kernel pins no mount namespace there";
+    }
+    if (why)
+        log_info("the pods' mounts are among the host's: %s", why);
+    return r < 0 ? error_errno(err, r, "cannot make a mount namespace at %s", pin) : 0;
+}

@@ -1,0 +1,32 @@
+// A mount namespace for what a kind of pods has mounted: the daemons of the kind live in it.
+//
+// Every mount that the host has makes every start on the node slower: containerd reads the mount
+// table 19 times for a pod with one container. So ours are not among them. The namespace is a copy
+// of the host's: what is mounted in one appears in the other (shared propagation, as a container
+// with Bidirectional mounts needs it), but for what is mounted below the daemons' directory, which
+// is theirs. It is pinned there, so that it outlives them: who was killed comes back to its mounts.
+//
+//   host                              the daemons
+//   <dir>           bound on itself,  <dir>            the same files
+//                   private             sandboxes/ID/… what only they have mounted
+//     mounts        the pin
+#ifndef LINUX_MOUNT_SPACE_H
+#define LINUX_MOUNT_SPACE_H
+
+#include "base/error.h"
+
+// Name of the pin in the directory (nsenter --mount=<dir>/mounts).
+#define MOUNT_SPACE_PIN "mounts"
+
+// Moves the calling process, which has one thread, into the namespace of `dir` (absolute, it
+// exists); makes it first if there is none. Whoever comes at the same time waits, for
+// INSTANCE_LOCK_SECONDS at most.
+//
+// It is not made where the root of the host is not shared, as systemd makes it: what the host mounts
+// later, volumes for one, would not be seen; nor when something is mounted below `dir`: that is what
+// daemons have left that had no namespace. Then the process stays in the host's, which works just as
+// well, and the log says why. Returns 0 or -1: it could not be made, or there is one, with the pods'
+// mounts in it, which cannot be entered.
+int mount_space_enter(const char *dir, struct error *err);
+
+#endif
