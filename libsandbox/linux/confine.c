@@ -1,14 +1,15 @@
 // Self-confinement. What it is for, and what not:
 //
 // - The daemons act on the node with nearly all of root's power (mounts, namespaces, cgroups); a
-//   program that may mount and call setns() owns the node. Confinement narrows what a bug that is
-//   not yet full control can reach (the kernel's keyrings, bpf, io_uring, module loading, raw io
-//   ports, the clock) and says in one table what a daemon uses. It is no boundary against an
-//   attacker who runs code in the daemon.
-// - Everything but a process's own capabilities is inherited across exec for ever. A task server
-//   starts OCI runtimes, whose containers may be privileged, hold setuid programs or install
-//   seccomp profiles, so for it only its own capabilities shrink; exec gives uid 0 the bounding set
-//   back.
+//   program that may mount and call setns() owns the node. Giving up the rest narrows what a bug
+//   that is not yet full control can reach, and is no boundary against an attacker who runs code in
+//   the daemon.
+// - What is inherited across exec for ever (bounding set, no_new_privs, a filter of system calls)
+//   stays as it is. A task server starts OCI runtimes, whose containers may be privileged, hold
+//   setuid programs or install seccomp profiles, and a sandboxer starts the task server.
+// - An overlay works with the capabilities of who has mounted it, whoever uses it. So a daemon
+// keeps
+//   all that files may need.
 // - The init of a pod is the opposite case: it needs nothing, so it gets nothing. Unknown system
 //   calls fail instead of killing, since a C library may try new ones at start and live without.
 #include "linux/confine.h"
@@ -16,68 +17,14 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <seccomp.h>
-#include <stdbool.h>
 
 #include "base/cleanup.h"
 
-// What a daemon keeps.
-static const struct {
-    unsigned cap;
-    bool sandboxer, task;
-} kept[] = {
-    {CAP_CHOWN, true, true},           // files and fifos of a pod with mapped users
-    {CAP_DAC_OVERRIDE, true, true},    // root file systems that belong to other users
-    {CAP_DAC_READ_SEARCH, true, true}, // the same
-    {CAP_FOWNER, true, true},          // chmod on them
-    {CAP_KILL, true, true},            // processes of mapped users
-    {CAP_SETGID, true, true},          // becoming root of a user namespace
-    {CAP_SETUID, true, true},          // the same
-    {CAP_SETFCAP, true, true},         // user namespaces in which the host's root is somebody
-    {CAP_SYS_CHROOT, true, true},      // coming back from a mount namespace
-    {CAP_SETPCAP, true, true},         // dropping bounding sets in children
-    {CAP_NET_ADMIN, true, false},      // net.* sysctls in the pod's network namespace
-    {CAP_SYS_PTRACE, true, true},      // /proc/<pid>/ns and fd of processes of mapped users
-    {CAP_SYS_ADMIN, true, true},       // mount, setns, unshare, sethostname, cgroups
-    {CAP_SYS_RESOURCE, true, true},    // oom_score_adj, IPC limits by sysctl
-    {CAP_IPC_OWNER, true, false},      // the pod's IPC namespace
-};
-
-// What a sandboxer and its jobs never do: parts of the kernel that are rich in bugs or in power.
-static const int refused_calls[] = {
-    SCMP_SYS(acct),
-    SCMP_SYS(add_key),
-    SCMP_SYS(adjtimex),
-    SCMP_SYS(bpf),
-    SCMP_SYS(clock_adjtime),
-    SCMP_SYS(clock_settime),
-    SCMP_SYS(delete_module),
-    SCMP_SYS(finit_module),
-    SCMP_SYS(init_module),
-    SCMP_SYS(io_uring_enter),
-    SCMP_SYS(io_uring_register),
-    SCMP_SYS(io_uring_setup),
-    SCMP_SYS(ioperm),
-    SCMP_SYS(iopl),
-    SCMP_SYS(kexec_file_load),
-    SCMP_SYS(kexec_load),
-    SCMP_SYS(keyctl),
-    SCMP_SYS(lookup_dcookie),
-    SCMP_SYS(modify_ldt),
-    SCMP_SYS(move_pages),
-    SCMP_SYS(open_by_handle_at),
-    SCMP_SYS(perf_event_open),
-    SCMP_SYS(process_vm_readv),
-    SCMP_SYS(process_vm_writev),
-    SCMP_SYS(ptrace),
-    SCMP_SYS(quotactl),
-    SCMP_SYS(reboot),
-    SCMP_SYS(request_key),
-    SCMP_SYS(settimeofday),
-    SCMP_SYS(swapoff),
-    SCMP_SYS(swapon),
-    SCMP_SYS(syslog),
-    SCMP_SYS(userfaultfd),
-    SCMP_SYS(vhangup),
+// What no daemon does.
+static const unsigned unused[] = {
+    CAP_AUDIT_CONTROL, CAP_AUDIT_READ, CAP_AUDIT_WRITE,    CAP_BLOCK_SUSPEND, CAP_NET_BROADCAST,
+    CAP_NET_RAW,       CAP_SYSLOG,     CAP_SYS_BOOT,       CAP_SYS_MODULE,    CAP_SYS_PACCT,
+    CAP_SYS_RAWIO,     CAP_SYS_TIME,   CAP_SYS_TTY_CONFIG, CAP_WAKE_ALARM,
 };
 
 // Report and wait (read, write), the start of a static program, and pod-init's own calls.
@@ -130,43 +77,16 @@ static int filter_load(uint32_t otherwise, uint32_t listed, const int *calls, si
     return seccomp_load(ctx); // also sets no_new_privs
 }
 
-static bool keeps(enum confine_role role, size_t i)
+int confine_daemon(struct error *err)
 {
-    return role == CONFINE_SANDBOXER ? kept[i].sandboxer : kept[i].task;
-}
-
-// Keeps what is in the table and in the process's own sets.
-static int capabilities_reduce(enum confine_role role)
-{
-    if (capng_get_caps_process() < 0)
-        return -EPERM;
-    bool have[ARRAY_SIZE(kept)];
-    for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
-        have[i] = capng_have_capability(CAPNG_PERMITTED, kept[i].cap) > 0;
-    capng_select_t sets = role == CONFINE_SANDBOXER ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS;
-    capng_clear(sets);
-    for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
-        if (!have[i] || !keeps(role, i))
-            continue;
-        unsigned types = CAPNG_EFFECTIVE | CAPNG_PERMITTED;
-        if (role == CONFINE_SANDBOXER)
-            types |= CAPNG_BOUNDING_SET;
-        if (capng_update(CAPNG_ADD, (capng_type_t)types, kept[i].cap) < 0)
-            return -EINVAL;
-    }
-    return capng_apply(sets) < 0 ? -EPERM : 0;
-}
-
-int confine_daemon(enum confine_role role, struct error *err)
-{
-    int r = capabilities_reduce(role);
-    if (r < 0)
-        return error_errno(err, r, "cannot give up capabilities");
-    if (role != CONFINE_SANDBOXER)
-        return 0;
-    r = filter_load(SCMP_ACT_ALLOW, SCMP_ACT_ERRNO(EPERM), refused_calls,
-                    ARRAY_SIZE(refused_calls));
-    return r < 0 ? error_errno(err, r, "cannot load the system call filter") : 0;
+    int r = capng_get_caps_process();
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(unused); i++)
+        r = capng_update(CAPNG_DROP,
+                         (capng_type_t)(CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE),
+                         unused[i]);
+    if (r == 0)
+        r = capng_apply(CAPNG_SELECT_CAPS);
+    return r < 0 ? error_errno(err, EPERM, "cannot give up capabilities") : 0;
 }
 
 int confine_init(struct error *err)

@@ -15,6 +15,7 @@
 #include "base/instance.h"
 #include "base/log.h"
 #include "event/event.h"
+#include "linux/confine.h"
 #include "linux/mount_space.h"
 #include "rpc/grpc_health.h"
 #include "rpc/grpc_server.h"
@@ -26,6 +27,9 @@
 #include "sandbox/metrics.h"
 #include "sandbox/task_peer.h"
 #include "task/settings.h"
+
+// How long the calls that are under way when it is stopped may take (systemd kills after 90).
+#define DRAIN_SECONDS 10.
 
 // ---- options ------------------------------------------------------------------------------------
 
@@ -132,6 +136,7 @@ struct daemon {
     struct inspect inspect;
     const struct rpc_service *inspect_services[2];
     struct ttrpc_server *inspect_server;
+    ev_timer drain; // the longest that calls are waited for
     int lock_fd;
     struct rlimit files; // RLIMIT_NOFILE as it was
     int status;
@@ -160,14 +165,28 @@ static void on_drained(void *arg)
     ev_break(d->loop, EVBREAK_ALL);
 }
 
-// A requested end. Parked Waits are cut with the connection, which is what containerd retries on;
-// an answer would tell it that the pod is dead.
+static void on_drain_late(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop;
+    (void)revents;
+    log_warn("calls that are not over are given up");
+    on_drained(w->data);
+}
+
+// A requested end. Calls that are under way are answered first, but for Waits, which end with the
+// sandbox.
 static void on_stop(void *arg)
 {
     struct daemon *d = arg;
     event_notify("STOPPING=1");
     log_info("ending; pods live on");
-    on_drained(d);
+    if (!d->server) {
+        on_drained(d);
+        return;
+    }
+    event_timer_arm(d->loop, &d->drain, DRAIN_SECONDS);
+    sandbox_manager_put_off(&d->manager);
+    grpc_server_drain(d->server, on_drained, d);
 }
 
 // The socket for kuasar-ctl, beside the lock. Pods do not need it: a failure is only reported.
@@ -261,7 +280,7 @@ static void prepare_sandboxes(struct daemon *d)
 static int start(struct daemon *d, struct error *err)
 {
     d->lock_fd = instance_lock(d->options.dir, "sandboxer.lock", "sandboxer", err);
-    if (d->lock_fd < 0 || mount_space_enter(d->options.dir, err) < 0)
+    if (d->lock_fd < 0 || mount_space_enter(d->options.dir, err) < 0 || confine_daemon(err) < 0)
         return -1;
     if (path_format(d->task_socket, sizeof d->task_socket, "%s/task.sock", d->options.dir) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "--dir: too long");
@@ -274,6 +293,8 @@ static int start(struct daemon *d, struct error *err)
     d->metrics = d->tasks ? http_server_new(d->loop, metrics_page, d) : NULL;
     if (!d->metrics)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "cannot make the event loop");
+    ev_timer_init(&d->drain, on_drain_late, 0., 0.);
+    d->drain.data = d;
     event_signals_start(&d->signals, d->loop, on_stop, d);
     if (sandbox_manager_init(&d->manager, d->loop, d->reaper, d->kind->ops, &d->sandbox_config,
                              d->tasks, err) < 0)
@@ -298,8 +319,10 @@ static void finish(struct daemon *d)
     ttrpc_server_free(d->inspect_server);
     sandbox_manager_done(&d->manager);
     task_peer_free(d->tasks);
-    if (d->loop)
+    if (d->loop) {
+        ev_timer_stop(d->loop, &d->drain);
         event_signals_done(&d->signals);
+    }
     reaper_free(d->reaper);
     if (d->loop)
         ev_loop_destroy(d->loop);

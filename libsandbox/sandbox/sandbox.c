@@ -761,6 +761,21 @@ int sandbox_manager_init(struct sandbox_manager *m, struct ev_loop *loop, struct
     return 0;
 }
 
+static bool put_off_one(const char *key, void *value, void *arg)
+{
+    (void)key;
+    (void)arg;
+    struct sandbox *s = value;
+    for (struct sandbox_waiter *w; (w = TAILQ_FIRST(&s->waits.list));)
+        rpc_call_failf(unpark(w), STATUS_UNAVAILABLE, "the sandboxer is being stopped");
+    return true;
+}
+
+void sandbox_manager_put_off(struct sandbox_manager *m)
+{
+    map_each(m->sandboxes, put_off_one, NULL);
+}
+
 static bool drop_one(const char *key, void *value, void *arg)
 {
     (void)key;

@@ -140,6 +140,8 @@ struct sandbox_manager {
 int sandbox_manager_init(struct sandbox_manager *m, struct ev_loop *loop, struct reaper *reaper,
                          const struct sandbox_ops *ops, const struct sandbox_config *config,
                          struct task_peer *tasks, struct error *err);
+// Ends all parked Waits as a lost connection would (UNAVAILABLE: containerd asks the successor).
+void sandbox_manager_put_off(struct sandbox_manager *m);
 // Frees the memory; sandboxes live on in the world.
 void sandbox_manager_done(struct sandbox_manager *m);
 

@@ -480,14 +480,14 @@ Test(mapped, bind_and_others_are_mapped_themselves, .init = mapped_setup)
 }
 
 // With the capabilities that the task server has left, and for a mapping to the host's root.
-Test(mapped, a_confined_task_server_may, .init = mapped_setup)
+Test(mapped, a_confined_daemon_may, .init = mapped_setup)
 {
     support_mkdir("/mnt/from");
     support_mkdir("/mnt/to");
     support_mkdir("/mnt/t");
     write_as("/mnt/from/a", 5, 5);
     struct error err = {0};
-    cr_assert_eq(confine_daemon(CONFINE_TASK, &err), 0, "%s", err.text);
+    cr_assert_eq(confine_daemon(&err), 0, "%s", err.text);
     struct mount_spec spec = {
         .type = "bind", .source = "/mnt/from", OPTIONS("uidmap=5:0:1", "gidmap=5:0:1")};
     apply(&spec, "/mnt/to");

@@ -593,7 +593,7 @@ Test(namespace, init_has_an_empty_root_and_no_descriptors, .init = skip_without_
 }
 
 // With the capabilities and system calls that the sandboxer has left.
-Test(userns, a_confined_sandboxer_may_make_it, .init = skip_without_init)
+Test(userns, a_confined_daemon_may_make_it, .init = skip_without_init)
 {
     struct error err = {0};
     static const struct id_maps to_root = {{0, 0, 1000}, {0, 0, 1000}};
@@ -605,7 +605,7 @@ Test(userns, a_confined_sandboxer_may_make_it, .init = skip_without_init)
                                   .users = &to_root,
                                   .init_path = INIT,
                                   .init_name = "pod-init"};
-    cr_assert_eq(confine_daemon(CONFINE_SANDBOXER, &err), 0, "%s", err.text);
+    cr_assert_eq(confine_daemon(&err), 0, "%s", err.text);
     struct process_id init = run_ok(&plan);
     end_with_the_test(&init);
     end(&init, SIGTERM);

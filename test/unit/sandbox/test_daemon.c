@@ -1,10 +1,12 @@
 // One sandboxer per state directory, and none while a job of a dead one is at work.
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,6 +35,9 @@ static pid_t run(const char *dir, int lock_fd)
     pid_t pid = fork();
     if (pid == 0) {
         close(lock_fd);
+        // It would take a mount namespace of its own, and leave it on the host.
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+            _exit(99);
         int fd = open(err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
         dup2(fd, 2);
         _exit(sandboxer_main(&kind, 3, argv));
