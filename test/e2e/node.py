@@ -621,6 +621,15 @@ def fifos():
     return sorted(found)
 
 
+def node_files():
+    """What containerd keeps for what runs, and what we keep for all; modules that are compiled are kept on purpose."""
+    found = []
+    for base in ("/run/containerd", "/var/lib/kuasar"):
+        for root, dirs, files in os.walk(base):
+            found += [os.path.join(root, name) for name in dirs + files]
+    return sorted(found)
+
+
 def snapshot():
     names = sorted(re.sub(r"\s.*", "", line) for line in processes().values())
     return {
@@ -630,6 +639,7 @@ def snapshot():
         "netns": netns_files(),
         "state": state_files(),
         "fifos": fifos(),
+        "files": node_files(),
         "bundles": sorted(str(p) for p in pathlib.Path("/run/containerd/io.containerd.runtime.v2.task").glob("*/*")),
     }
 

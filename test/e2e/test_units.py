@@ -52,7 +52,7 @@ def test_ready_is_said_when_it_listens(program):
     with tempfile.TemporaryDirectory() as directory:
         trace = pathlib.Path(directory, "trace")
         state = pathlib.Path(directory, "state")
-        state.mkdir()
+        state.mkdir(mode=0o700)
         before = set(kuasar.pids_of(TASK))
         daemon = subprocess.Popen(
             ["strace", "-qq", "-s", "100", "-e", "trace=listen,sendto,sendmsg", "-o", trace, program, "--dir", state,
@@ -61,6 +61,7 @@ def test_ready_is_said_when_it_listens(program):
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             until(lambda: trace.exists() and "READY=1" in trace.read_text(), "it says that it is ready")
+            assert state.stat().st_mode & 0o777 == 0o711, "containers with users of their own get through it"
         finally:
             for pid in [child for child in children_of(daemon.pid) if kuasar.processes().get(child, "").startswith(program)]:
                 os.kill(pid, 15)
@@ -69,6 +70,7 @@ def test_ready_is_said_when_it_listens(program):
             for pid in started:  # a sandboxer's task server
                 os.kill(pid, 15)
             until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in started), "its task server ends")
+            kuasar.run("umount", "-R", state)  # the mount namespace stays
         lines = trace.read_text().splitlines()
         ready = next(i for i, line in enumerate(lines) if "READY=1" in line)
         listens = [i for i, line in enumerate(lines) if line.startswith("listen(")]
