@@ -265,10 +265,7 @@ class Node:
     def restart_daemons(self, *args):
         """Ends both daemons, with nothing to do, and starts them with other arguments."""
         self.remove_pods()
-        task = self.task_pid()
-        self.kill_sandboxer(signal.SIGTERM)
-        os.kill(task, signal.SIGTERM)
-        until(lambda: not os.path.exists(f"/proc/{task}"), "the task server ends")
+        self.end_daemons()
         self.start_sandboxer(*args)
 
     def end_daemons(self):

@@ -87,3 +87,4 @@ def test_200_pod_cycles_leave_nothing(node):
         fds, rss = kuasar.open_fds(pid), kuasar.rss_kib(pid)
         assert fds == before[name][0], f"{name}: {before[name][0]} descriptors before, {fds} after"
         assert rss <= before[name][1] + slack, f"{name}: {before[name][1]} KiB before, {rss} after"
+    node.restart_daemons(*node.daemon_args)  # now a sanitizer tells what these have lost
