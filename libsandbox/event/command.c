@@ -273,6 +273,11 @@ static int put_fds_in_place(const struct child_fds *fds)
 
 static int prepare_child(const struct command_spec *spec, const struct child_fds *fds)
 {
+    int r = spec->enter ? spec->enter(spec->enter_arg) : 0;
+    if (r < 0) {
+        errno = -r;
+        return -1;
+    }
     if (setpgid(0, 0) < 0 || put_fds_in_place(fds) < 0 || (spec->cwd && chdir(spec->cwd) < 0) ||
         (spec->files && setrlimit(RLIMIT_NOFILE, spec->files) < 0))
         return -1;

@@ -36,6 +36,10 @@ struct command_spec {
     double timeout;    // seconds after which the process group is killed; 0: none
     const struct rlimit *files; // its limit of open files; NULL: inherit
     bool mortal;                // killed when we end, at whatever moment
+    // Called in the child, which has our descriptors still; a negative errno is why it is not
+    // started. NULL: nothing.
+    int (*enter)(const void *arg);
+    const void *enter_arg;
 };
 
 struct command_result {

@@ -41,7 +41,8 @@ void inspect_entry_init(struct inspect_entry *e, struct inspect_memory *memory, 
         .msg = INTERNAL__ENTRY__INIT, .detailed = detailed, .memory = memory};
 }
 
-static char *format(struct inspect_memory *m, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static char *format(struct inspect_memory *m, const char *fmt,
+                                                          va_list ap)
 {
     char text[INSPECT_VALUE_MAX];
     vsnprintf(text, sizeof text, fmt, ap);

@@ -84,13 +84,12 @@ static int make_file(const char *path)
     return fd < 0 ? -errno : 0;
 }
 
-// Makes a namespace, pins it in the host's, and is in it. -EINVAL: it cannot be pinned, and we are
-// in the host's.
-static int make_pinned(const char *pin)
+// Makes a namespace, pins it in `host`, and is in it. -EINVAL: it cannot be pinned, and we are in
+// the host's.
+static int make_pinned(const char *pin, int host, int *ret)
 {
     char self[64];
-    _cleanup_close_ int host = open(own, O_RDONLY | O_CLOEXEC);
-    if (host < 0 || unshare(CLONE_NEWNS) < 0)
+    if (unshare(CLONE_NEWNS) < 0)
         return -errno;
     _cleanup_close_ int space = open(own, O_RDONLY | O_CLOEXEC);
     if (space < 0)
@@ -101,6 +100,8 @@ static int make_pinned(const char *pin)
         r = enter(host);
     if (r == 0 && (r = bind(self, pin)) == 0)
         r = enter(space);
+    if (r == 0)
+        *ret = take_fd(&space);
     return r;
 }
 
@@ -108,50 +109,113 @@ static int make_pinned(const char *pin)
 // pinned (so there are no circles). Linux 6.18 counts ids up on each processor by itself, so the
 // host's, if it was not there from boot, may be greater than ours, but not than one that is made on
 // the processor on which the host's was.
-static int make_on_any(const char *pin)
+static int make_on_any(const char *pin, int host, int *ret)
 {
     cpu_set_t all, one;
-    int r = make_pinned(pin);
+    int r = make_pinned(pin, host, ret);
     if (r != -EINVAL || sched_getaffinity(0, sizeof(all), &all) < 0)
         return r;
     for (int cpu = 0; cpu < CPU_SETSIZE && r == -EINVAL; cpu++) {
         CPU_ZERO(&one);
         CPU_SET(cpu, &one);
         if (CPU_ISSET(cpu, &all) && sched_setaffinity(0, sizeof(one), &one) == 0)
-            r = make_pinned(pin);
+            r = make_pinned(pin, host, ret);
     }
     return sched_setaffinity(0, sizeof(all), &all) < 0 && r == 0 ? -errno : r;
 }
 
-static int make(const char *dir, const char *pin)
+static int make(const char *dir, const char *pin, int host, int *ret)
 {
     int r = make_private(dir);
     if (r == 0)
         r = make_file(pin);
-    return r < 0 ? r : make_on_any(pin);
+    return r < 0 ? r : make_on_any(pin, host, ret);
 }
 
-int mount_space_enter(const char *dir, struct error *err)
+// Enters the namespace that is there, or makes one. 0: we are in it, and *ret is it, or in the
+// host's, and it is not.
+static int enter_or_make(const char *dir, const char *pin, int host, int *ret)
+{
+    _cleanup_close_ int fd = pinned(pin);
+    if (fd >= 0) {
+        int r = enter(fd);
+        *ret = r < 0 ? -1 : take_fd(&fd);
+        return r;
+    }
+    if (fd != -ENOENT)
+        return fd == -EALREADY ? 0 : fd;
+    const char *why = NULL;
+    int r = obstacle(dir, &why);
+    if (r == 0 && !why && (r = make(dir, pin, host, ret)) == -EINVAL) {
+        r = 0;
+        why = "the kernel pins no mount namespace there";
+    }
+    if (why)
+        log_info("the pods' mounts are among the host's: %s", why);
+    return r;
+}
+
+int mount_space_enter(const char *dir, struct mount_space *ret, struct error *err)
 {
     char pin[PATH_MAX];
+    *ret = MOUNT_SPACE_NONE;
     if (path_format(pin, sizeof(pin), "%s/" MOUNT_SPACE_PIN, dir) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%.300s: too long", dir);
     _cleanup_close_ int lock =
         instance_lock(dir, MOUNT_SPACE_PIN ".lock", "daemon that starts", err);
     if (lock < 0)
         return -1;
-    _cleanup_close_ int fd = pinned(pin);
-    if (fd != -ENOENT) {
-        int r = fd == -EALREADY ? 0 : fd < 0 ? fd : enter(fd);
-        return r < 0 ? error_errno(err, r, "cannot enter the mount namespace at %s", pin) : 0;
+    _cleanup_close_ int host = open(own, O_RDONLY | O_CLOEXEC);
+    int r = host < 0 ? -errno : enter_or_make(dir, pin, host, &ret->own);
+    if (r < 0)
+        return error_errno(err, r, "mount namespace of the pods, %s", pin);
+    if (ret->own >= 0)
+        ret->host = take_fd(&host);
+    return 0;
+}
+
+void mount_space_done(struct mount_space *s)
+{
+    close_fd(&s->host);
+    close_fd(&s->own);
+}
+
+int mount_space_leave(const struct mount_space *s)
+{
+    return s->host < 0 ? 0 : enter(s->host);
+}
+
+int mount_space_return(const struct mount_space *s)
+{
+    return s->own < 0 ? 0 : enter(s->own);
+}
+
+static int attach(int tree, const char *path)
+{
+    return move_mount(tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+int mount_space_show(const struct mount_space *s, const char *const *paths)
+{
+    int trees[MOUNT_SPACE_PATHS_MAX], r = 0;
+    size_t n = 0;
+    if (s->host < 0)
+        return 0;
+    for (; r == 0 && paths && paths[n]; n++) {
+        if (n == MOUNT_SPACE_PATHS_MAX)
+            return -E2BIG;
+        trees[n] = open_tree(AT_FDCWD, paths[n],
+                             OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (unsigned)AT_RECURSIVE);
+        r = trees[n] < 0 ? -errno : 0;
     }
-    const char *why = NULL;
-    int r = obstacle(dir, &why);
-    if (r == 0 && !why && (r = make(dir, pin)) == -EINVAL) {
-        r = 0;
-        why = "the kernel pins no mount namespace there";
+    if (r == 0)
+        r = enter(s->host);
+    if (r == 0 && n && unshare(CLONE_NEWNS) < 0)
+        r = -errno;
+    for (size_t i = 0; i < n; i++) {
+        if (r == 0)
+            r = attach(trees[i], paths[i]);
+        close_fd(&trees[i]);
     }
-    if (why)
-        log_info("the pods' mounts are among the host's: %s", why);
-    return r < 0 ? error_errno(err, r, "cannot make a mount namespace at %s", pin) : 0;
+    return r;
 }

@@ -18,15 +18,38 @@
 // Name of the pin in the directory (nsenter --mount=<dir>/mounts).
 #define MOUNT_SPACE_PIN "mounts"
 
+// Descriptors of mount namespaces; -1: not known, or there is no own one.
+struct mount_space {
+    int host, own;
+};
+// Most paths of mount_space_show.
+#define MOUNT_SPACE_PATHS_MAX 4
+#define MOUNT_SPACE_NONE      ((struct mount_space){.host = -1, .own = -1})
+
 // Moves the calling process, which has one thread, into the namespace of `dir` (absolute, it
 // exists); makes it first if there is none. Whoever comes at the same time waits, for
 // INSTANCE_LOCK_SECONDS at most.
 //
-// It is not made where the root of the host is not shared, as systemd makes it: what the host mounts
-// later, volumes for one, would not be seen; nor when something is mounted below `dir`: that is what
-// daemons have left that had no namespace. Then the process stays in the host's, which works just as
-// well, and the log says why. Returns 0 or -1: it could not be made, or there is one, with the pods'
-// mounts in it, which cannot be entered.
-int mount_space_enter(const char *dir, struct error *err);
+// It is not made where the root of the host is not shared, as systemd makes it: what the host
+// mounts later, volumes for one, would not be seen; nor when something is mounted below `dir`: that
+// is what daemons have left that had no namespace. Then the process stays in the host's, which
+// works just as well, and the log says why. Returns 0 or -1: it could not be made, or there is one,
+// with the pods' mounts in it, which cannot be entered.
+//
+// *ret is for the functions below, which do nothing where there is no own namespace, or the process
+// was started in it; mount_space_done.
+int mount_space_enter(const char *dir, struct mount_space *ret, struct error *err);
+void mount_space_done(struct mount_space *s);
+
+// To the host's namespace, to start a program there, and back. 0 or negative errno; who cannot come
+// back must end.
+int mount_space_leave(const struct mount_space *s);
+int mount_space_return(const struct mount_space *s);
+
+// For a child that executes a program: moves it to the host's namespace, or, if there are `paths`
+// (NULL-terminated, directories below `dir`), to a copy of that which also has what is mounted at
+// and below these. So the program sees no pods but one, and is not slower the more there are. 0 or
+// negative errno.
+int mount_space_show(const struct mount_space *s, const char *const *paths);
 
 #endif

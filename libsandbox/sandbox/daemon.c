@@ -137,6 +137,7 @@ struct daemon {
     const struct rpc_service *inspect_services[2];
     struct ttrpc_server *inspect_server;
     ev_timer drain; // the longest that calls are waited for
+    struct mount_space mounts;
     int lock_fd;
     struct rlimit files; // RLIMIT_NOFILE as it was
     int status;
@@ -263,7 +264,7 @@ static void prepare_task_server(struct daemon *d)
         d->task_argv[n++] = o->config;
     }
     d->task_argv[n] = NULL;
-    d->task_config = (struct task_peer_config){d->task_argv, d->task_socket, d->files};
+    d->task_config = (struct task_peer_config){d->task_argv, d->task_socket, d->files, &d->mounts};
 }
 
 static void prepare_sandboxes(struct daemon *d)
@@ -280,7 +281,8 @@ static void prepare_sandboxes(struct daemon *d)
 static int start(struct daemon *d, struct error *err)
 {
     d->lock_fd = instance_lock(d->options.dir, "sandboxer.lock", "sandboxer", err);
-    if (d->lock_fd < 0 || mount_space_enter(d->options.dir, err) < 0 || confine_daemon(err) < 0)
+    if (d->lock_fd < 0 || mount_space_enter(d->options.dir, &d->mounts, err) < 0 ||
+        confine_daemon(err) < 0)
         return -1;
     if (path_format(d->task_socket, sizeof d->task_socket, "%s/task.sock", d->options.dir) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "--dir: too long");
@@ -327,12 +329,13 @@ static void finish(struct daemon *d)
     if (d->loop)
         ev_loop_destroy(d->loop);
     settings_done(&d->settings);
+    mount_space_done(&d->mounts);
     close_fd(&d->lock_fd);
 }
 
 int sandboxer_main(const struct sandboxer *kind, int argc, char **argv)
 {
-    struct daemon d = {.kind = kind, .lock_fd = -1};
+    struct daemon d = {.kind = kind, .mounts = MOUNT_SPACE_NONE, .lock_fd = -1};
     struct error err = {0};
     int r = parse_options(kind, &d.options, argc, argv);
     if (r >= 0)

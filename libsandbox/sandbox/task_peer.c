@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "event/child.h"
+#include "linux/mount_space.h"
 #include "rpc/ttrpc_client.h"
 
 #define RETRY_INTERVAL    0.005
@@ -120,6 +121,23 @@ static void on_child_exit(const struct exit_info *info, void *arg)
     log_warn("task server (pid %d) ended with %u", info->pid, info->code);
 }
 
+// In the host's mount namespace, from where it finds its own way. Returns 0 or an errno.
+static int spawn(const struct task_peer *t, pid_t *ret, const posix_spawn_file_actions_t *actions,
+                 const posix_spawnattr_t *attr, char **env)
+{
+    const struct mount_space *mounts = t->config->mounts;
+    int r = mounts ? mount_space_leave(mounts) : 0;
+    if (r < 0)
+        return -r;
+    int e =
+        posix_spawnp(ret, t->config->argv[0], actions, attr, (char *const *)t->config->argv, env);
+    if (mounts && (r = mount_space_return(mounts)) < 0) {
+        log_error("the pods' mounts are out of reach: %s", strerror(-r));
+        _exit(1);
+    }
+    return e;
+}
+
 static void start_program(struct task_peer *t)
 {
     posix_spawnattr_t attr;
@@ -141,9 +159,7 @@ static void start_program(struct task_peer *t)
     setrlimit(RLIMIT_NOFILE, &t->config->files);
     _cleanup_free_ char **env = child_environment();
     pid_t pid = 0;
-    int e = env ? posix_spawnp(&pid, t->config->argv[0], &actions, &attr,
-                               (char *const *)t->config->argv, env)
-                : ENOMEM;
+    int e = env ? spawn(t, &pid, &actions, &attr, env) : ENOMEM;
     setrlimit(RLIMIT_NOFILE, &ours);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attr);

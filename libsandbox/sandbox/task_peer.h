@@ -24,6 +24,7 @@ struct task_peer_config {
     const char *const *argv; // argv[0] is a path or is looked up in $PATH
     const char *socket;      // where it listens
     struct rlimit files;     // the limit of open files that it (and so every container) starts with
+    const struct mount_space *mounts; // it starts in the host's; NULL: it has ours
 };
 
 // NULL without memory. It does nothing until task_peer_ensure.

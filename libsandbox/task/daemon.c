@@ -126,6 +126,7 @@ struct daemon {
     struct options options;
     struct settings settings;
     struct rlimit files; // RLIMIT_NOFILE as it was: the containers'
+    struct mount_space mounts;
     struct ev_loop *loop;
     struct task_server *server;
     char shim[PATH_MAX], sock[PATH_MAX];
@@ -214,6 +215,7 @@ static struct task_server *make_server(struct daemon *d, struct reaper *reaper, 
         .version = d->kind->version,
         .metrics_address = s->task_metrics_address,
         .files = &d->files,
+        .mounts = &d->mounts,
         .ops = d->kind->ops};
     if (path_format(d->sock, sizeof(d->sock), "%s/task.sock", o->dir) < 0) {
         error_set(err, STATUS_INVALID_ARGUMENT, "--dir: too long");
@@ -262,7 +264,8 @@ static int begin(struct daemon *d)
     int lock = -1;
     if (read_settings(d, &err) == 0)
         lock = instance_lock(d->options.dir, "task.lock", d->kind->name, &err);
-    if (lock >= 0 && (mount_space_enter(d->options.dir, &err) < 0 || confine_daemon(&err) < 0))
+    if (lock >= 0 &&
+        (mount_space_enter(d->options.dir, &d->mounts, &err) < 0 || confine_daemon(&err) < 0))
         close_fd(&lock);
     if (lock >= 0 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
         error_errno(&err, errno, "subreaper");
@@ -275,7 +278,7 @@ static int begin(struct daemon *d)
 
 int task_daemon_main(const struct task_daemon *kind, int argc, char **argv)
 {
-    struct daemon d = {.kind = kind, .status = 1};
+    struct daemon d = {.kind = kind, .mounts = MOUNT_SPACE_NONE, .status = 1};
     int status = read_options(kind, argc, argv, &d.options);
     if (status >= 0)
         return status;
@@ -286,6 +289,7 @@ int task_daemon_main(const struct task_daemon *kind, int argc, char **argv)
         d.status = 0;
         serve(&d);
     }
+    mount_space_done(&d.mounts);
     settings_done(&d.settings);
     return d.status;
 }

@@ -24,7 +24,8 @@ struct task_server {
     struct cgroup_host *cgroups;
     const struct task_ops *ops;
     struct rlimit files; // of runtimes and containers
-    bool systemd;        // it runs here, and makes cgroups for who asks
+    const struct mount_space *mounts;
+    bool systemd; // it runs here, and makes cgroups for who asks
     char *dir, *sandboxes_dir, *runtime, *runtime_root, *engine, *shim, *program, *version;
     char *metrics_address;
     char *debug_rootfs; // "": none

@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "event/command.h"
+#include "linux/mount_space.h"
 #include "task/oci_internal.h"
 
 // Most of a runtime's log that is looked at.
@@ -131,6 +132,30 @@ static void command_over(const struct command_result *result, void *arg)
     }
 }
 
+// What a runtime sees of what only we have mounted: nothing, or what the container is made of.
+static int enter_mounts(const void *arg)
+{
+    const struct oci_run *run = arg;
+    const struct task *t = run->task;
+    const struct task_server *s = t->server;
+    char pod[PATH_MAX], rootfs[PATH_MAX];
+    const char *paths[3] = {NULL};
+    size_t n = 0;
+    if (strcmp(run->verb, "create") != 0)
+        return mount_space_show(s->mounts, NULL);
+    if (t->sandbox_id) {
+        if (path_format(pod, sizeof(pod), "%s/%s", s->sandboxes_dir, t->sandbox_id) < 0)
+            return -ENAMETOOLONG;
+        paths[n++] = pod;
+    }
+    if (t->mounted) {
+        if (task_rootfs_path(t, rootfs, sizeof(rootfs)) < 0)
+            return -ENAMETOOLONG;
+        paths[n++] = rootfs;
+    }
+    return mount_space_show(s->mounts, paths);
+}
+
 // Starts the command; `then` is called when it is over, or from here with an error.
 static void run_start(struct oci_run *run, const int fds[3], const void *input, size_t input_len,
                       void (*then)(struct oci_run *run, const struct error *err))
@@ -147,7 +172,9 @@ static void run_start(struct oci_run *run, const int fds[3], const void *input, 
                                       .files = &s->files,
                                       // A create that goes on without us would make a container
                                       // after our successor has cleaned up.
-                                      .mortal = true};
+                                      .mortal = true,
+                                      .enter = enter_mounts,
+                                      .enter_arg = run};
     struct error err = {0};
     run->then = then;
     if (run->argv.overflow || !run->log[0])

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "event/job.h"
+#include "linux/mount_space.h"
 #include "rpc/listen.h"
 #include "task/internal.h"
 #include "task/recovery.h"
@@ -111,6 +112,8 @@ struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
     s->reaper = reaper;
     s->ops = config->ops;
     s->wasmedge_plugins = config->wasmedge_plugins;
+    static const struct mount_space none = MOUNT_SPACE_NONE;
+    s->mounts = config->mounts ? config->mounts : &none;
     if (config->files)
         s->files = *config->files;
     else

@@ -18,21 +18,22 @@ struct task_server;
 
 // All strings are copied.
 struct task_config {
-    const char *dir;                // state: tasks/, quarantine/, console/ are made in it
-    const char *sandboxes_dir;      // <id>/pod.json of the sandboxes; NULL: <dir>/sandboxes
-    const char *runtime;            // when containerd names none
-    const char *runtime_root;       // when containerd names none; the namespace is appended
-    const char *engine;             // of WebAssembly, when nobody names one; NULL: "wasmtime"
-    const char *debug_rootfs;       // tools for execs in WebAssembly containers; NULL or "": none
-    bool wasmedge_plugins;          // WasmEdge's plugins may be loaded
-    const char *containerd_events;  // containerd's ttrpc socket; NULL or "": publish nothing
-    const char *mountpoints;        // task/mountpoints.h; NULL: none
-    const char *shim;               // stub for <bundle>/shim-binary-path; NULL: write none
-    const char *program;            // who we are, for the Inspect service; NULL: "task server"
-    const char *version;            // for that and the Pods service
-    const char *metrics_address;    // loopback address and port for metrics; NULL or "": none
-    const struct rpc_service *more; // served beside ours; borrowed; NULL: none
-    const struct rlimit *files;     // limit of open files of runtimes and containers; NULL: ours
+    const char *dir;                  // state: tasks/, quarantine/, console/ are made in it
+    const char *sandboxes_dir;        // <id>/pod.json of the sandboxes; NULL: <dir>/sandboxes
+    const char *runtime;              // when containerd names none
+    const char *runtime_root;         // when containerd names none; the namespace is appended
+    const char *engine;               // of WebAssembly, when nobody names one; NULL: "wasmtime"
+    const char *debug_rootfs;         // tools for execs in WebAssembly containers; NULL or "": none
+    bool wasmedge_plugins;            // WasmEdge's plugins may be loaded
+    const char *containerd_events;    // containerd's ttrpc socket; NULL or "": publish nothing
+    const char *mountpoints;          // task/mountpoints.h; NULL: none
+    const char *shim;                 // stub for <bundle>/shim-binary-path; NULL: write none
+    const char *program;              // who we are, for the Inspect service; NULL: "task server"
+    const char *version;              // for that and the Pods service
+    const char *metrics_address;      // loopback address and port for metrics; NULL or "": none
+    const struct rpc_service *more;   // served beside ours; borrowed; NULL: none
+    const struct rlimit *files;       // limit of open files of runtimes and containers; NULL: ours
+    const struct mount_space *mounts; // borrowed; NULL: the host's
     const struct task_ops *ops;
 };
 

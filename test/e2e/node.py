@@ -622,8 +622,8 @@ def node_files():
     """What containerd keeps for what runs, and what we keep for all; modules that are compiled are kept on purpose."""
     found = []
     for base in ("/run/containerd", "/var/lib/kuasar"):
-        for root, dirs, files in os.walk(base):
-            found += [os.path.join(root, name) for name in dirs + files]
+        for root, _, files in os.walk(base):  # directories, once made, may stay
+            found += [os.path.join(root, name) for name in files]
     return sorted(found)
 
 

@@ -42,3 +42,28 @@ def test_crun_by_containerds_options(node):
     with node.handler("kuasar-crun", '  BinaryName = "/usr/bin/crun"') as handler:
         use(node.pod(handler=handler).run(*LOOP), "crun")
         use(node.pod().run(*LOOP), "runc")
+
+
+def test_a_runtime_sees_no_other_pods(node):
+    """What pods have mounted slows neither the host's programs down nor a runtime: both read the mount table."""
+    seen = node.dir / "seen"
+    runtime = pathlib.Path(node.write("runtime", f"""#!/bin/sh
+        for word; do case $word in create|exec) break ;; esac; done
+        grep {kuasar.STATE}/ /proc/self/mountinfo >{seen}.$word
+        exec runc "$@"
+        """))
+    runtime.chmod(0o755)
+    node.restart_daemons("--config", node.write("seen.toml", f'runtime = "{runtime}"\n'))
+    try:
+        node.pod().run(*LOOP)
+        pod = node.pod()
+        container = pod.run(*LOOP)
+        container.exec("true")
+        told = {verb: {line.split()[4] for line in pathlib.Path(f"{seen}.{verb}").read_text().splitlines()} - {str(kuasar.SPACE)}
+                for verb in ("create", "exec")}
+        ours = {m for m in kuasar.mounts() if pod.id in m or container.id in m}
+        assert len(ours) > 2 and told["create"] - ours == {f"{kuasar.STATE}/sandboxes/{pod.id}"} and not ours - told["create"]
+        assert not told["exec"]
+        assert not [m for m in kuasar.host_mounts() if pod.id in m or container.id in m]
+    finally:
+        node.restart_daemons()

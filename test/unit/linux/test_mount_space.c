@@ -7,6 +7,7 @@
 #include "linux/mount_space.h"
 
 static const char dir[] = "/mnt/dir";
+static struct mount_space mounts;
 
 static void host_with(unsigned long propagation)
 {
@@ -40,14 +41,14 @@ static ino_t identity(int fd)
 static void enter(void)
 {
     struct error err = {0};
-    cr_assert_eq(mount_space_enter(dir, &err), 0, "%s", err.text);
+    cr_assert_eq(mount_space_enter(dir, &mounts, &err), 0, "%s", err.text);
 }
 
 // The same in a child, which must not run into the framework.
 static void enter_or_exit(void)
 {
     struct error err = {0};
-    if (mount_space_enter(dir, &err) < 0) {
+    if (mount_space_enter(dir, &mounts, &err) < 0) {
         fprintf(stderr, "%s\n", err.text);
         _exit(1);
     }
@@ -138,6 +139,52 @@ Test(mount_space, daemons_that_start_together_share_it, .init = shared_host)
     }
 }
 
+// A program of ours sees what it is shown and what the host has, of now and of later.
+Test(mount_space, a_program_sees_one_pod, .init = shared_host)
+{
+    support_mkdir("/mnt/dir/other");
+    support_mkdir("/mnt/dir/pod/shm");
+    enter();
+    put("/mnt/dir/pod/shm");
+    put("/mnt/dir/other");
+    pid_t program = fork();
+    if (program == 0) {
+        int code = mount_space_show(&mounts, (const char *const[]){"/mnt/dir/pod", NULL}) < 0;
+        code |= (mount_is_mounted("/mnt/dir/pod/shm") != 1) << 1;
+        code |= (mount_is_mounted("/mnt/dir/other") != 0) << 2;
+        // What a container mounts goes to the host, and from there to the others.
+        code |= (mount("test", "/mnt/volume", "tmpfs", 0, NULL) < 0) << 3;
+        _exit(code);
+    }
+    cr_expect_eq(support_wait(program), 0);
+    cr_expect_eq(mount_is_mounted("/mnt/volume"), 1);
+    program = fork();
+    if (program == 0) {
+        int code = mount_space_show(&mounts, NULL) < 0;
+        code |= (mount_is_mounted("/mnt/dir/pod/shm") != 0) << 1;
+        code |= (mount_is_mounted("/mnt/volume") != 1) << 2;
+        _exit(code);
+    }
+    cr_expect_eq(support_wait(program), 0);
+    program = fork();
+    if (program == 0)
+        _exit(mount_space_show(&mounts, (const char *const[]){"/mnt/dir/no", NULL}) != -ENOENT);
+    cr_expect_eq(support_wait(program), 0);
+    cr_expect_eq(mount_is_mounted("/mnt/dir/other"), 1);
+}
+
+Test(mount_space, there_and_back, .init = shared_host)
+{
+    ino_t host = identity(namespace_now());
+    enter();
+    ino_t own = identity(namespace_now());
+    cr_expect_eq(mount_space_leave(&mounts), 0);
+    cr_expect_eq(identity(namespace_now()), host);
+    cr_expect_eq(mount_space_return(&mounts), 0);
+    cr_expect_eq(identity(namespace_now()), own);
+    mount_space_done(&mounts);
+}
+
 static void stays(void)
 {
     _cleanup_close_ int host = namespace_now();
@@ -179,7 +226,7 @@ Test(mount_space, a_pin_of_something_else_is_an_error, .init = shared_host)
     struct error err = {0};
     support_write("/mnt/dir/" MOUNT_SPACE_PIN, "");
     cr_assert_eq(mount("/proc/self/ns/net", "/mnt/dir/" MOUNT_SPACE_PIN, NULL, MS_BIND, NULL), 0);
-    cr_assert_eq(mount_space_enter(dir, &err), -1);
+    cr_assert_eq(mount_space_enter(dir, &mounts, &err), -1);
     cr_expect(strstr(err.text, "/mnt/dir/" MOUNT_SPACE_PIN), "%s", err.text);
 }
 
