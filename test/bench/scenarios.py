@@ -286,7 +286,9 @@ def scale(bench, steps, n):
             wait_healthy()
         answers["recovery of the sandboxer, ms"] = medians(3, restart)
         time.sleep(8)  # containerd asks the new sandboxer for the end of each pod within 7 s
-        return answers | used() | held() | {"mounts": len(machine.read("/proc/self/mountinfo").splitlines())}
+        return answers | used() | held() | {
+            "mounts of the daemons": len(machine.read(f"/proc/{bench.daemon.process.pid}/mountinfo").splitlines()),
+            "mounts of the host": len(machine.read("/proc/self/mountinfo").splitlines())}
     into = grow("pods", steps, measure)
     bench.clear(pods)
     return into
