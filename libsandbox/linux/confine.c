@@ -8,8 +8,7 @@
 //   stays as it is. A task server starts OCI runtimes, whose containers may be privileged, hold
 //   setuid programs or install seccomp profiles, and a sandboxer starts the task server.
 // - An overlay works with the capabilities of who has mounted it, whoever uses it. So a daemon
-// keeps
-//   all that files may need.
+//   keeps all that files may need.
 // - The init of a pod is the opposite case: it needs nothing, so it gets nothing. Unknown system
 //   calls fail instead of killing, since a C library may try new ones at start and live without.
 #include "linux/confine.h"

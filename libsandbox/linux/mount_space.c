@@ -5,7 +5,9 @@
 #include <limits.h>
 #include <linux/nsfs.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -40,23 +42,36 @@ static int enter(int fd)
     return setns(fd, CLONE_NEWNS) < 0 ? -errno : 0;
 }
 
+static bool is_locked(const char *dir, const char *name)
+{
+    char path[PATH_MAX];
+    if (path_format(path, sizeof(path), "%s/%s", dir, name) < 0)
+        return false;
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
 // Why there can be no namespace of our own that is always like the host's: NULL if there can.
-static int obstacle(const char *dir, const char **ret)
+static int obstacle(const char *dir, const char *peer, const char **ret)
 {
     _cleanup_(buf_free) struct buf table = {0};
     struct mountinfo m;
-    size_t n = strlen(dir);
+    char real[PATH_MAX];
+    if (!realpath(dir, real)) // as the table has it
+        return -errno;
+    size_t n = strlen(real);
     bool shared = false, below = false;
     int r = mountinfo_read(&table);
     char *cursor = (char *)table.data;
     while (r == 0 && mountinfo_next(&cursor, &m)) {
         if (strcmp(m.target, "/") == 0)
             shared = m.shared; // the uppermost is the last
-        below |= strncmp(m.target, dir, n) == 0 && m.target[n] == '/';
+        below |= strncmp(m.target, real, n) == 0 && m.target[n] == '/';
     }
-    *ret = !shared ? "the host's root is not shared (mount --make-rshared / helps)"
-           : below ? "something is mounted there already"
-                   : NULL;
+    *ret = !shared                ? "the host's root is not shared (mount --make-rshared / helps)"
+           : below                ? "daemons from before have left mounts there"
+           : is_locked(dir, peer) ? "the other daemon is there, too"
+                                  : NULL;
     return r;
 }
 
@@ -65,15 +80,9 @@ static int bind(const char *from, const char *on)
     return mount(from, on, NULL, MS_BIND, NULL) < 0 ? -errno : 0;
 }
 
-// A mount on which nothing that is mounted shows elsewhere. The kernel pins a mount namespace
-// nowhere else.
+// What is mounted below shows nowhere else. The kernel pins a mount namespace only on such a mount.
 static int make_private(const char *dir)
 {
-    int r = mount_is_mounted(dir);
-    if (r == 0)
-        r = bind(dir, dir);
-    if (r < 0)
-        return r;
     return mount(NULL, dir, NULL, MS_PRIVATE, NULL) < 0 ? -errno : 0;
 }
 
@@ -126,26 +135,51 @@ static int make_on_any(const char *pin, int host, int *ret)
 
 static int make(const char *dir, const char *pin, int host, int *ret)
 {
-    int r = make_private(dir);
+    int r = mount_is_mounted(dir); // by who was killed here
+    if (r == 0)
+        r = bind(dir, dir);
+    if (r >= 0)
+        r = make_private(dir);
     if (r == 0)
         r = make_file(pin);
-    return r < 0 ? r : make_on_any(pin, host, ret);
+    if (r == 0)
+        r = make_on_any(pin, host, ret);
+    if (r == -EINVAL) { // then the directory is the host's again
+        (void)umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW);
+        (void)unlink(pin);
+    }
+    return r;
+}
+
+static bool same(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+// One that has another root is from before the host got a new one, or we are in a chroot.
+static int enter_pinned(int fd, int host)
+{
+    struct stat before, after;
+    int r = stat("/", &before) < 0 ? -errno : enter(fd);
+    if (r == 0 && (stat("/", &after) < 0 || !same(&before, &after)))
+        r = enter(host) < 0 ? -errno : -EXDEV;
+    return r;
 }
 
 // Enters the namespace that is there, or makes one. 0: we are in it, and *ret is it, or in the
 // host's, and it is not.
-static int enter_or_make(const char *dir, const char *pin, int host, int *ret)
+static int enter_or_make(const char *dir, const char *peer, const char *pin, int host, int *ret)
 {
     _cleanup_close_ int fd = pinned(pin);
     if (fd >= 0) {
-        int r = enter(fd);
+        int r = enter_pinned(fd, host);
         *ret = r < 0 ? -1 : take_fd(&fd);
         return r;
     }
     if (fd != -ENOENT)
         return fd == -EALREADY ? 0 : fd;
     const char *why = NULL;
-    int r = obstacle(dir, &why);
+    int r = obstacle(dir, peer, &why);
     if (r == 0 && !why && (r = make(dir, pin, host, ret)) == -EINVAL) {
         r = 0;
         why = "the kernel pins no mount namespace there";
@@ -155,10 +189,11 @@ static int enter_or_make(const char *dir, const char *pin, int host, int *ret)
     return r;
 }
 
-int mount_space_enter(const char *dir, struct mount_space *ret, struct error *err)
+int mount_space_enter(const char *dir, const char *peer, struct mount_space *ret, struct error *err)
 {
     char pin[PATH_MAX];
     *ret = MOUNT_SPACE_NONE;
+    ret->dir = dir;
     if (path_format(pin, sizeof(pin), "%s/" MOUNT_SPACE_PIN, dir) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%.300s: too long", dir);
     _cleanup_close_ int lock =
@@ -166,7 +201,7 @@ int mount_space_enter(const char *dir, struct mount_space *ret, struct error *er
     if (lock < 0)
         return -1;
     _cleanup_close_ int host = open(own, O_RDONLY | O_CLOEXEC);
-    int r = host < 0 ? -errno : enter_or_make(dir, pin, host, &ret->own);
+    int r = host < 0 ? -errno : enter_or_make(dir, peer, pin, host, &ret->own);
     if (r < 0)
         return error_errno(err, r, "mount namespace of the pods, %s", pin);
     if (ret->own >= 0)
@@ -210,8 +245,9 @@ int mount_space_show(const struct mount_space *s, const char *const *paths)
     }
     if (r == 0)
         r = enter(s->host);
-    if (r == 0 && n && unshare(CLONE_NEWNS) < 0)
-        r = -errno;
+    if (r == 0 && n)
+        r = unshare(CLONE_NEWNS) < 0 ? -errno
+                                     : make_private(s->dir); // whatever the host has made of it
     for (size_t i = 0; i < n; i++) {
         if (r == 0)
             r = attach(trees[i], paths[i]);

@@ -21,6 +21,7 @@
 // Descriptors of mount namespaces; -1: not known, or there is no own one.
 struct mount_space {
     int host, own;
+    const char *dir; // borrowed
 };
 // Most paths of mount_space_show.
 #define MOUNT_SPACE_PATHS_MAX 4
@@ -31,14 +32,16 @@ struct mount_space {
 // INSTANCE_LOCK_SECONDS at most.
 //
 // It is not made where the root of the host is not shared, as systemd makes it: what the host
-// mounts later, volumes for one, would not be seen; nor when something is mounted below `dir`: that
-// is what daemons have left that had no namespace. Then the process stays in the host's, which
-// works just as well, and the log says why. Returns 0 or -1: it could not be made, or there is one,
-// with the pods' mounts in it, which cannot be entered.
+// mounts later, volumes for one, would not be seen; nor when something is mounted below `dir`,
+// which daemons have left that had no namespace; nor while another daemon holds the lock `peer` of
+// the directory, which is then in the host's (all of a directory must be in the same one). Then the
+// process stays in the host's, which works just as well, and the log says why. Returns 0 or -1: it
+// could not be made, or there is one, with the pods' mounts in it, which cannot be entered.
 //
 // *ret is for the functions below, which do nothing where there is no own namespace, or the process
 // was started in it; mount_space_done.
-int mount_space_enter(const char *dir, struct mount_space *ret, struct error *err);
+int mount_space_enter(const char *dir, const char *peer, struct mount_space *ret,
+                      struct error *err);
 void mount_space_done(struct mount_space *s);
 
 // To the host's namespace, to start a program there, and back. 0 or negative errno; who cannot come

@@ -107,7 +107,8 @@ static int check_options(const struct options *o, struct error *err)
                          o->log_level);
     log_setup(program_invocation_short_name, level);
     if (ident_path_check(o->dir, "--dir", err) < 0 ||
-        ident_path_check(o->listen, "--listen", err) < 0)
+        ident_path_check(o->listen, "--listen", err) < 0 ||
+        (o->config_given && ident_path_check(o->config, "--config", err) < 0))
         return -1;
     return 0;
 }
@@ -281,7 +282,7 @@ static void prepare_sandboxes(struct daemon *d)
 static int start(struct daemon *d, struct error *err)
 {
     d->lock_fd = instance_lock(d->options.dir, "sandboxer.lock", "sandboxer", err);
-    if (d->lock_fd < 0 || mount_space_enter(d->options.dir, &d->mounts, err) < 0 ||
+    if (d->lock_fd < 0 || mount_space_enter(d->options.dir, "task.lock", &d->mounts, err) < 0 ||
         confine_daemon(err) < 0)
         return -1;
     if (path_format(d->task_socket, sizeof d->task_socket, "%s/task.sock", d->options.dir) < 0)

@@ -9,17 +9,19 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "event/job.h"
 #include "linux/mount.h"
+#include "linux/mount_space.h"
 #include "task/record.h"
 
 int task_rootfs_path(const struct task *t, char *out, size_t size)
 {
-    return t->mounted || t->n_mounts
+    return t->server->mounts->own >= 0 && (t->mounted || t->n_mounts)
                ? path_format(out, size, "%s/rootfs/%s/%s", t->server->dir, t->ns, t->id)
                : path_format(out, size, "%s/rootfs", t->bundle);
 }
@@ -51,14 +53,21 @@ static void cleanup_end(struct cleanup *c)
     free(c);
 }
 
+// A predecessor may have had another mount namespace, or none.
 static int unmount_work(void *arg, void *reply, size_t *reply_len, struct error *err)
 {
-    char path[PATH_MAX];
-    int r = task_rootfs_path(((const struct cleanup *)arg)->task, path, sizeof(path));
+    const struct task *t = ((const struct cleanup *)arg)->task;
+    char path[PATH_MAX], bundle[PATH_MAX];
+    int r = task_rootfs_path(t, path, sizeof(path));
+    if (r == 0)
+        r = path_format(bundle, sizeof(bundle), "%s/rootfs", t->bundle);
     if (r == 0)
         r = mount_remove(path);
-    if (r == 0 && rmdir(path) < 0 && errno != ENOENT)
-        r = -errno;
+    if (r == 0 && strcmp(path, bundle) != 0) {
+        r = mount_remove(bundle);
+        if (rmdir(path) < 0 && errno != ENOENT && r == 0)
+            r = -errno;
+    }
     return r < 0 ? error_errno(err, r, "unmount %s", path) : 0;
 }
 

@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "event/job.h"
 #include "linux/mount.h"
+#include "linux/mount_space.h"
 #include "oci/spec.h"
 #include "task/mountpoints.h"
 #include "task/record.h"
@@ -158,9 +159,10 @@ static int prepare(struct task *t, const Google__Any *options, struct error *err
     t->below = t->server->mountpoints && joins && mountpoints_fit(spec, &pod);
     read_console_size(t, spec);
     char root[PATH_MAX];
-    if (t->n_mounts && task_rootfs_path(t, root, sizeof(root)) < 0)
+    bool elsewhere = t->n_mounts && t->server->mounts->own >= 0;
+    if (elsewhere && task_rootfs_path(t, root, sizeof(root)) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "id: path too long");
-    if (t->n_mounts && oci_spec_set_root_path(spec, root) < 0)
+    if (elsewhere && oci_spec_set_root_path(spec, root) < 0)
         return error_errno(err, ENOMEM, "container %s", t->id);
     return oci_spec_store(spec, t->bundle, err);
 }
@@ -288,7 +290,7 @@ static int mount_work(void *arg, void *reply, size_t *reply_len, struct error *e
     char target[PATH_MAX];
     if (task_rootfs_path(t, target, sizeof(target)) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "bundle: path too long");
-    int r = t->n_mounts ? file_mkdir_all(target, 0711) : 0;
+    int r = t->n_mounts && t->server->mounts->own >= 0 ? file_mkdir_all(target, 0711) : 0;
     if (r < 0)
         return error_errno(err, r, "%s", target);
     for (size_t i = 0; i < t->n_mounts; i++) {

@@ -264,8 +264,8 @@ static int begin(struct daemon *d)
     int lock = -1;
     if (read_settings(d, &err) == 0)
         lock = instance_lock(d->options.dir, "task.lock", d->kind->name, &err);
-    if (lock >= 0 &&
-        (mount_space_enter(d->options.dir, &d->mounts, &err) < 0 || confine_daemon(&err) < 0))
+    if (lock >= 0 && (mount_space_enter(d->options.dir, "sandboxer.lock", &d->mounts, &err) < 0 ||
+                      confine_daemon(&err) < 0))
         close_fd(&lock);
     if (lock >= 0 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
         error_errno(&err, errno, "subreaper");

@@ -178,8 +178,10 @@ void task_forget_released(struct task_server *s);
 // Longest that mounting or unmounting a rootfs may take.
 #define TASK_MOUNT_SECONDS 60.0
 
-// Where the container's rootfs is: what Create says is mounted at <dir>/rootfs/<namespace>/<id>; if
-// it says nothing, it is <bundle>/rootfs. 0 or -ENAMETOOLONG.
+// Where the container's rootfs is: <bundle>/rootfs, but in a mount namespace of our own what Create
+// says is mounted at <dir>/rootfs/<namespace>/<id>. (Others than root get through to it there,
+// which containers with users of their own need; on the host nobody but root gets through a
+// bundle.) 0 or -ENAMETOOLONG.
 int task_rootfs_path(const struct task *t, char *out, size_t size);
 
 // ---- the dispatch tables (service.c, pods.c) ----------------------------------------------------

@@ -607,7 +607,7 @@ def bundle(node, pod):
     path = pathlib.Path(f"/run/bad-{uuid.uuid4().hex[:8]}")
     path.mkdir()
     (path / "rootfs").mkdir()
-    (path / "others").symlink_to(others / "rootfs")
+    (path / "others").symlink_to(STATE / "rootfs/k8s.io" / container.id)  # which the daemons have
     spec["linux"]["cgroupsPath"] = f"/bad-{path.name}"
     (path / "config.json").write_text(json.dumps(spec))
     yield path, spec

@@ -35,7 +35,8 @@ static void on_call(void *arg)
     if (watched)
         return;
     watched = true;
-    if (sigaction(SIGSEGV, NULL, &theirs) < 0 || !(theirs.sa_flags & SA_SIGINFO))
+    if (sigaction(SIGSEGV, NULL, &theirs) < 0 || !(theirs.sa_flags & SA_SIGINFO) ||
+        theirs.sa_sigaction == on_fault)
         return; // it is interpreted
     struct sigaction ours = theirs;
     ours.sa_sigaction = on_fault;

@@ -1,6 +1,8 @@
 // The host here is a mount namespace of the test's own, whose root is shared as systemd makes it.
 #include "support.h"
 
+#include <sys/file.h>
+
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "linux/mount.h"
@@ -41,14 +43,14 @@ static ino_t identity(int fd)
 static void enter(void)
 {
     struct error err = {0};
-    cr_assert_eq(mount_space_enter(dir, &mounts, &err), 0, "%s", err.text);
+    cr_assert_eq(mount_space_enter(dir, "peer.lock", &mounts, &err), 0, "%s", err.text);
 }
 
 // The same in a child, which must not run into the framework.
 static void enter_or_exit(void)
 {
     struct error err = {0};
-    if (mount_space_enter(dir, &mounts, &err) < 0) {
+    if (mount_space_enter(dir, "peer.lock", &mounts, &err) < 0) {
         fprintf(stderr, "%s\n", err.text);
         _exit(1);
     }
@@ -209,6 +211,44 @@ Test(mount_space, not_beside_mounts_from_before, .init = shared_host)
     stays();
 }
 
+// It was there first, and could not have one.
+Test(mount_space, not_beside_a_daemon_that_has_none, .init = shared_host)
+{
+    _cleanup_close_ int lock = open("/mnt/dir/peer.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    cr_assert_eq(flock(lock, LOCK_EX), 0);
+    stays();
+    cr_assert_eq(flock(lock, LOCK_UN), 0);
+    ino_t host = identity(namespace_now());
+    enter();
+    cr_expect_neq(identity(namespace_now()), host);
+}
+
+Test(mount_space, a_host_that_shares_all_sees_nothing_either, .init = shared_host)
+{
+    _cleanup_close_ int host = namespace_now();
+    support_mkdir("/mnt/dir/pod/shm");
+    enter();
+    put("/mnt/dir/pod/shm");
+    go(host);
+    cr_assert_eq(mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL), 0);
+    cr_assert_eq(mount_space_return(&mounts), 0);
+    pid_t program = fork();
+    if (program == 0)
+        _exit(mount_space_show(&mounts, (const char *const[]){"/mnt/dir/pod", NULL}) != 0);
+    cr_expect_eq(support_wait(program), 0);
+    go(host);
+    cr_expect_eq(mount_is_mounted("/mnt/dir/pod"), 0);
+}
+
+Test(mount_space, mounts_from_before_are_found_by_any_name, .init = shared_host)
+{
+    struct error err = {0};
+    _cleanup_close_ int host = namespace_now();
+    put("/mnt/dir/pod");
+    cr_expect_eq(mount_space_enter("/mnt//dir/", "peer.lock", &mounts, &err), 0, "%s", err.text);
+    cr_expect_eq(identity(namespace_now()), identity(host));
+}
+
 // The one who was killed had bound the directory, and made the file of the pin.
 Test(mount_space, one_that_was_half_made_is_finished, .init = shared_host)
 {
@@ -226,7 +266,7 @@ Test(mount_space, a_pin_of_something_else_is_an_error, .init = shared_host)
     struct error err = {0};
     support_write("/mnt/dir/" MOUNT_SPACE_PIN, "");
     cr_assert_eq(mount("/proc/self/ns/net", "/mnt/dir/" MOUNT_SPACE_PIN, NULL, MS_BIND, NULL), 0);
-    cr_assert_eq(mount_space_enter(dir, &mounts, &err), -1);
+    cr_assert_eq(mount_space_enter(dir, "peer.lock", &mounts, &err), -1);
     cr_expect(strstr(err.text, "/mnt/dir/" MOUNT_SPACE_PIN), "%s", err.text);
 }
 

@@ -205,7 +205,7 @@ Test(runtime_live, a_container_lives_and_ends)
     create_ok(n, &b, "c1", false);
     cr_expect(node_state(n, "c1", "") == TASK__STATUS__CREATED);
     char rootfs[200];
-    snprintf(rootfs, sizeof rootfs, "%s/rootfs/ns/c1", n->dir);
+    snprintf(rootfs, sizeof rootfs, "%s/rootfs", b.dir);
     cr_expect(mount_is_mounted(rootfs) == 1);
     node_wait_send(n, "c1", "", &wait);
     cr_expect(node_start(n, "c1", "") == STATUS_OK);
@@ -809,7 +809,7 @@ Test(runtime_live, create_failure_leaves_nothing)
         bundle_done(&b);
     }
     cr_expect(node_state(n, "c1", "") == -STATUS_NOT_FOUND);
-    snprintf(path, sizeof path, "%s/rootfs/ns/c1", n->dir);
+    snprintf(path, sizeof path, "%s/rootfs", b.dir);
     cr_expect(mount_is_mounted(path) == 0);
     snprintf(path, sizeof path, "%s/tasks/ns/c1.json", n->dir);
     cr_expect(access(path, F_OK) < 0);
@@ -851,7 +851,7 @@ static void succeed(bool bundle_gone)
     write_text("{\"version\":2}", "%s/tasks/ns/future.json", n->dir);
 
     if (bundle_gone) { // what containerd does when the server dies
-        snprintf(path, sizeof path, "%s/rootfs/ns/c1", n->dir);
+        snprintf(path, sizeof path, "%s/rootfs", b.dir);
         cr_assert(mount_remove(path) == 0);
         cr_assert(file_remove_tree_at(AT_FDCWD, b.dir) == 0);
     }
@@ -867,7 +867,7 @@ static void succeed(bool bundle_gone)
     cr_assert(task_server_recover(n->server, recovered, &over) == 0);
     cr_assert(node_run_until(n, &over, 10));
     cr_expect(!process_alive(&init));
-    snprintf(path, sizeof path, "%s/rootfs/ns/c1", n->dir);
+    snprintf(path, sizeof path, "%s/rootfs", b.dir);
     cr_expect(mount_is_mounted(path) == 0);
     snprintf(path, sizeof path, "%s/tasks/ns/c1.json", n->dir);
     cr_expect(access(path, F_OK) < 0);
