@@ -9,8 +9,8 @@
 //   <sandbox>/ns/{net,ipc}     pins
 //   <sandbox>/vm/              a small file system: the sockets, the console's log
 //   <sandbox>/shared/          what is shown to the guest: etc/, <container>/...
-//   <sandbox>/view/            the same, as the guest gets it: only what is mounted there may be
-//   changed <sandbox>/vm.json          for the task server: written when the agent has made the pod
+//   <sandbox>/view/            the same, as the guest gets it (make_shared)
+//   <sandbox>/vm.json          for the task server: written when the agent has made the pod
 //
 // What is made is made by one job (a child): everything that the guest will ask for is there before
 // it runs. When the job ends the processes live on by themselves.
@@ -481,7 +481,7 @@ int machine_make(struct sandbox_manager *m, const struct sandbox_record *r,
     if (write_vm_file(&k, err) < 0)
         return -1;
     net_free(k.network);
-    made->init = k.monitor;
+    *made = (struct sandbox_made){.init = k.monitor, .helpers = {k.vsock_device, k.fs_device}};
     return pod_store(&r->pod, k.dir, err);
 }
 

@@ -76,10 +76,10 @@ static void finish_removal(struct sandbox_manager *m, const char *id)
 // What a living sandbox needs, is it there? Its end is watched from now on.
 static int take_back(struct sandbox *s, struct error *err)
 {
-    if (s->manager->ops->check(s->manager, &s->record, err) < 0)
-        return -1;
-    int e = s->record.init.pid ? sandbox_watch_init(s) : 0;
-    return e < 0 ? error_errno(err, e, "its init process (pid %d)", s->record.init.pid) : 0;
+    return s->manager->ops->check(s->manager, &s->record, err) < 0 ||
+                   sandbox_watch_processes(s, err) < 0
+               ? -1
+               : 0;
 }
 
 static int settle(struct sandbox *s, struct error *ret_err)

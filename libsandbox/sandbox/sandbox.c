@@ -76,7 +76,7 @@ static void timing_end(struct sandbox *s, enum sandbox_timing timing, unsigned s
 
 // ---- life and death of the object --------------------------------------------------------------
 
-static void on_init_exit(struct ev_loop *loop, ev_io *w, int events);
+static void unwatch_processes(struct sandbox *s);
 
 static time_t boottime(void)
 {
@@ -121,19 +121,8 @@ static struct sandbox *sandbox_new(struct sandbox_manager *m, struct sandbox_rec
     s->since = boottime();
     TAILQ_INIT(&s->waits.list);
     TAILQ_INIT(&s->stops.list);
-    ev_init(&s->init_exit, on_init_exit);
-    s->init_exit.fd = -1;
-    s->init_exit.data = s;
     want_sweep(s);
     return s;
-}
-
-static void unwatch_init(struct sandbox *s)
-{
-    ev_io_stop(s->manager->loop, &s->init_exit);
-    if (s->init_exit.fd >= 0)
-        close(s->init_exit.fd);
-    s->init_exit.fd = -1;
 }
 
 // Takes it out of the registry and frees it. Nobody waits any more.
@@ -141,7 +130,7 @@ static void forget(struct sandbox *s)
 {
     struct sandbox_manager *m = s->manager;
     sandbox_resize_abandon(s);
-    unwatch_init(s);
+    unwatch_processes(s);
     map_remove(m->sandboxes, s->record.id);
     record_done(&s->record);
     free(s->dir);
@@ -325,7 +314,7 @@ static int unmake_work(void *arg, void *reply, size_t *reply_len, struct error *
 
 static void stopped(struct sandbox *s)
 {
-    unwatch_init(s);
+    unwatch_processes(s);
     undo_done(&s->record.undo);
     clock_gettime(CLOCK_REALTIME, &s->record.exited_at);
     s->record.init = (struct process_id){0};
@@ -461,13 +450,14 @@ static void on_create_cancelled(struct rpc_call *call, void *arg)
 static int take_made(struct sandbox *s, const struct sandbox_made *made, struct error *err)
 {
     s->record.init = made->init;
-    if (made->init.pid) {
-        if (undo_push_process(&s->record.undo, &made->init) < 0)
-            return error_set(err, STATUS_INTERNAL, "undo list full");
-        int e = sandbox_watch_init(s);
-        if (e < 0)
-            return error_errno(err, e, "the pod's init ended at once");
-    }
+    int e = made->init.pid ? undo_push_process(&s->record.undo, &made->init) : 0;
+    for (size_t i = 0; e == 0 && i < ARRAY_SIZE(made->helpers); i++)
+        if (made->helpers[i].pid)
+            e = undo_push_process(&s->record.undo, &made->helpers[i]);
+    if (e < 0)
+        return error_set(err, STATUS_INTERNAL, "undo list full");
+    if (sandbox_watch_processes(s, err) < 0)
+        return -1;
     return set_state(s, SANDBOX_CREATED, err);
 }
 
@@ -625,28 +615,49 @@ void sandbox_wait(struct sandbox *s, struct rpc_call *call)
         (void)park(s, &s->waits, call);
 }
 
-// ---- the init process ---------------------------------------------------------------------------
+// ---- its processes ------------------------------------------------------------------------------
 
-int sandbox_watch_init(struct sandbox *s)
+static void unwatch_processes(struct sandbox *s)
 {
-    int fd = process_open(&s->record.init);
-    if (fd < 0)
-        return fd;
-    ev_io_set(&s->init_exit, fd, EV_READ);
-    ev_io_start(s->manager->loop, &s->init_exit);
-    return 0;
+    for (size_t i = 0; i < s->n_processes; i++) {
+        ev_io_stop(s->manager->loop, &s->processes[i].exit);
+        close(s->processes[i].exit.fd);
+    }
+    s->n_processes = 0;
 }
 
-static void on_init_exit(struct ev_loop *loop, ev_io *w, int events)
+static void on_process_exit(struct ev_loop *loop, ev_io *w, int events)
 {
     (void)loop;
     (void)events;
-    struct sandbox *s = w->data;
-    unwatch_init(s);
-    log_warn("sandbox %s: its init process (pid %d) is gone", s->record.id, s->record.init.pid);
-    // Its true code is not always to be had (a re-adopted init is no child of ours); all that a
-    // pod's init can die of is SIGKILL.
+    struct sandbox_process *p = w->data;
+    struct sandbox *s = p->sandbox;
+    log_warn("sandbox %s: its process %d is gone", s->record.id, p->id.pid);
+    unwatch_processes(s);
+    // Its true code is not always to be had (one that was taken back is no child of ours); all that
+    // a pod's init can die of is SIGKILL.
     sandbox_died(s, 128 + SIGKILL);
+}
+
+int sandbox_watch_processes(struct sandbox *s, struct error *err)
+{
+    const struct undo *u = &s->record.undo;
+    for (size_t i = 0; i < u->n; i++) {
+        if (u->steps[i].kind != UNDO_PROCESS)
+            continue;
+        int fd =
+            s->n_processes < SANDBOX_PROCESSES_MAX ? process_open(&u->steps[i].process) : -E2BIG;
+        if (fd < 0) {
+            unwatch_processes(s);
+            return error_errno(err, fd, "process %d of the sandbox", (int)u->steps[i].process.pid);
+        }
+        struct sandbox_process *p = &s->processes[s->n_processes++];
+        *p = (struct sandbox_process){.sandbox = s, .id = u->steps[i].process};
+        ev_io_init(&p->exit, on_process_exit, fd, EV_READ);
+        p->exit.data = p;
+        ev_io_start(s->manager->loop, &p->exit);
+    }
+    return 0;
 }
 
 // ---- the manager --------------------------------------------------------------------------------

@@ -44,9 +44,13 @@ struct sandbox_request {
     const Cri__PodSandboxConfig *config; // NULL when the client sent none
 };
 
-// Answer of a kind's `make`, carried from the job to the daemon.
+// Most processes of a sandbox itself.
+#define SANDBOX_PROCESSES_MAX 4
+
+// Answer of a kind's `make`, carried from the job to the daemon. With a pid of 0: none.
 struct sandbox_made {
-    struct process_id init; // pid 0: none
+    struct process_id init;
+    struct process_id helpers[SANDBOX_PROCESSES_MAX - 1];
 };
 
 // A kind of sandbox.
@@ -116,7 +120,13 @@ struct sandbox {
     struct error failure;                  // why Create failed
     bool end_asked;                        // Create's caller gave up, or a Stop came meanwhile
     uint64_t ending;                       // number of the End call at the task server, 0: none
-    ev_io init_exit;                       // pidfd of the init
+    // Of the undo list, those that it lives with: when one ends it ends, too.
+    struct sandbox_process {
+        struct sandbox *sandbox;
+        struct process_id id;
+        ev_io exit; // its pidfd
+    } processes[SANDBOX_PROCESSES_MAX];
+    size_t n_processes;
     struct stages timings[SANDBOX_TIMING_MAX_]; // of the last Create, Start and stop
     struct sandbox_waiters waits;               // Wait calls
     struct sandbox_waiters stops;               // Stop and Shutdown calls
@@ -163,8 +173,8 @@ struct sandbox *sandbox_adopt(struct sandbox_manager *m, struct sandbox_record *
 // Goes on with what a predecessor was cut off in, or with what failed before: a Create is undone, a
 // stop is made again, a removal is finished. The sandbox may be gone when this returns.
 void sandbox_resume(struct sandbox *s);
-// Watches the init of a living sandbox. Returns 0 or negative errno (-ESRCH: it is gone).
-int sandbox_watch_init(struct sandbox *s);
+// Watches the processes of a living sandbox. Returns 0 or -1: one is gone.
+int sandbox_watch_processes(struct sandbox *s, struct error *err);
 
 // The operations; they end `call` themselves, now or later. `labels` and `annotations` are taken.
 void sandbox_create(struct sandbox_manager *m, struct rpc_call *call,

@@ -19,9 +19,11 @@
 #define NAMESPACE_KEY "containerd-namespace-ttrpc"
 // Largest GUEST_FILE.
 #define GUEST_FILE_MAX 4096
-// Seconds that a call that follows events is parked at most, and that its answer may be late.
-#define FOLLOW_SECONDS 60
-#define FOLLOW_LATE    10
+// Seconds that a call that follows events is parked at most, and that its answer may be late: a
+// machine that has said nothing for so long hangs, and is ended. (One that is short of processor
+// time is late, too.)
+#define FOLLOW_SECONDS 4
+#define FOLLOW_LATE    5
 
 static void follow(struct guest *g);
 

@@ -210,17 +210,28 @@ def test_processes_have_no_rights(pod):
             assert os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino
 
 
+def fails(pod, container, timeout=5):
+    until(lambda: pod.state() == "SANDBOX_NOTREADY", "the pod is not ready", timeout)
+    until(lambda: container.state() == "CONTAINER_EXITED", "the container has ended", timeout)
+    assert container.status()["exitCode"] != 0
+
+
 @pytest.mark.parametrize("which", ["kernel-uml", "vhost-device-v", "virtiofsd"])
 def test_a_killed_process_of_the_machine_ends_the_pod(node, which):
     pod = node.pod()
     c = pod.run("sleep", "1000")
     victims = [pid for pid in machine_pids(pod) if pathlib.Path(f"/proc/{pid}/comm").read_text().startswith(which[:15])]
     os.kill(victims[0], signal.SIGKILL)
-    if which == "kernel-uml":
-        until(lambda: pod.state() == "SANDBOX_NOTREADY", "the pod is not ready", 5)
-    if which != "virtiofsd":
-        until(lambda: c.state() == "CONTAINER_EXITED", "the container has ended", 5)
-        assert c.status()["exitCode"] != 0
+    fails(pod, c)
+    pod.remove()
+    assert not list(kuasar.STATE.glob(f"sandboxes/{pod.id}"))
+
+
+def test_a_machine_that_hangs_is_ended(node):
+    pod = node.pod()
+    c = pod.run("sleep", "1000")
+    os.kill(monitor(pod), signal.SIGSTOP)
+    fails(pod, c, 12)
     pod.remove()
     assert not list(kuasar.STATE.glob(f"sandboxes/{pod.id}"))
 

@@ -55,7 +55,7 @@ struct rig {
     // The script.
     enum status plan_fails;
     enum rig_make make;
-    bool with_init;
+    bool with_init, with_helpers;
     enum status check_fails, resize_fails;
     bool resize_hangs;
     // The task server.
@@ -228,6 +228,9 @@ static inline int rig_make_work(struct sandbox_manager *m, const struct sandbox_
         return error_errno(err, errno, "cannot mount %s", mnt);
     if (r->with_init && rig_make_init(&made->init) < 0)
         return error_errno(err, errno, "fork");
+    for (size_t i = 0; r->with_helpers && i < ARRAY_SIZE(made->helpers); i++)
+        if (rig_make_init(&made->helpers[i]) < 0)
+            return error_errno(err, errno, "fork");
     while (r->make >= MAKE_HANGS && access(r->go, F_OK) < 0)
         usleep(1000);
     if (r->make == MAKE_DIES)

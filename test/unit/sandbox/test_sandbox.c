@@ -480,6 +480,33 @@ Test(sandbox, stop_ends_the_init)
     rig_free(r);
 }
 
+// Whichever of them it is, and whoever watches them.
+Test(sandbox, the_end_of_a_helper_is_its_end)
+{
+    struct rig *r = rig_new();
+    r->with_init = r->with_helpers = true;
+    for (size_t round = 0; round < 2 * (SANDBOX_PROCESSES_MAX - 1); round++) {
+        struct process_id all[SANDBOX_PROCESSES_MAX];
+        create_ok(r, "a");
+        expect(r, "Start", "a", STATUS_OK);
+        struct sandbox *s = rig_find(r, "a");
+        cr_assert_eq(s->n_processes, ARRAY_SIZE(all));
+        for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+            all[i] = s->processes[i].id;
+        if (round % 2) {
+            rig_daemon_down(r);
+            rig_daemon_up(r);
+        }
+        struct call *wait = ask(r, "Wait", "a");
+        kill(all[1 + round / 2].pid, SIGKILL);
+        expect_status(r, wait, STATUS_OK);
+        for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+            cr_expect(!process_alive(&all[i]), "round %zu, %zu", round, i);
+        expect(r, "Shutdown", "a", STATUS_OK);
+    }
+    rig_free(r);
+}
+
 // ---- recovery -----------------------------------------------------------------------------------
 
 Test(sandbox, living_ones_are_taken_back)
