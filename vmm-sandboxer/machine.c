@@ -41,6 +41,7 @@
 #include "sandbox/pod_files.h"
 #include "task/guest.h"
 #include "vmm/agent.h"
+#include "vmm/config.h"
 #include "vmm/launch.h"
 #include "vmm/vmm.h"
 
@@ -53,11 +54,8 @@
 #define SETUP_SECONDS 15.0
 // Milliseconds that a helper may take to make its socket.
 #define HELPER_MS 5000
-// The machine's memory where the pod has no limit, and what it has beside the limit.
-#define MEMORY_DEFAULT (512ull << 20)
+// The machine's memory beside the pod's limit.
 #define MEMORY_MORE    (64ull << 20)
-#define MEMORY_MIN     (96ull << 20)
-#define VCPUS_MAX      8
 #define VM_DIR_OPTIONS "mode=0700,size=1m,nr_inodes=64"
 // Names that things are mounted on: a few for each container.
 #define SHARED_OPTIONS "mode=0755,size=1m,nr_inodes=64k"
@@ -95,11 +93,12 @@ void vmm_word(struct vmm_command *c, const char *fmt, ...)
 
 // ---- plan -------------------------------------------------------------------------------------
 
-// The monitor that a pod's annotation names; NULL: it names none that there is.
+// The monitor that a pod's annotation names, or the configuration; NULL: it names none that there
+// is.
 static const struct vmm_ops *choose(const Cri__PodSandboxConfig *config)
 {
     static const struct vmm_ops *const all[] = {&vmm_uml, &vmm_qemu};
-    const char *wanted = NULL;
+    const char *wanted = vmm_config.type;
     for (size_t i = 0; config && i < config->n_annotations; i++) {
         if (strcmp(config->annotations[i]->key, VMM_ANNOTATION) == 0)
             wanted = config->annotations[i]->value;
@@ -322,13 +321,14 @@ static void set_size(struct making *k)
     const struct sandbox_sizes *s = &k->record->sizes;
     int64_t limit = s->resources.memory_limit_in_bytes;
     int64_t quota = s->resources.cpu_quota, period = s->resources.cpu_period;
-    k->machine.memory = limit > 0 ? (uint64_t)limit + MEMORY_MORE : MEMORY_DEFAULT;
-    if (k->machine.memory < MEMORY_MIN)
-        k->machine.memory = MEMORY_MIN;
-    k->machine.vcpus = 1;
+    k->machine.memory =
+        limit > 0 ? (uint64_t)limit + MEMORY_MORE : (uint64_t)vmm_config.memory_in_mb << 20;
+    if (k->machine.memory < (uint64_t)VMM_MEMORY_MIN_MB << 20)
+        k->machine.memory = (uint64_t)VMM_MEMORY_MIN_MB << 20;
+    k->machine.vcpus = (unsigned)vmm_config.vcpus;
     if (quota > 0 && period > 0) {
         int64_t n = (quota + period - 1) / period;
-        k->machine.vcpus = n > VCPUS_MAX ? VCPUS_MAX : (unsigned)n;
+        k->machine.vcpus = n > VMM_VCPUS_MAX ? VMM_VCPUS_MAX : (unsigned)n;
     }
 }
 
@@ -464,12 +464,15 @@ int machine_make(struct sandbox_manager *m, const struct sandbox_record *r,
     umask(0);
     if (!k.vmm)
         return error_set(err, STATUS_INTERNAL, "no monitor");
-    k.machine =
-        (struct vmm_machine){.program = k.vmm->program,
-                             .kernel = k.vmm->kernel,
-                             .initrd = k.vmm->initrd,
-                             .accelerator = "tcg",
-                             .parameters = "task.sharefs_type=virtiofs task.log_level=info"};
+    static char parameters[VMM_TEXT_MAX / 4];
+    int len =
+        snprintf(parameters, sizeof parameters, "task.sharefs_type=virtiofs task.log_level=%s %s",
+                 vmm_config.debug ? "debug" : "info",
+                 vmm_config.kernel_params ? vmm_config.kernel_params : "");
+    if (len >= (int)sizeof parameters)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "hypervisor.kernel_params: too long");
+    k.machine = (struct vmm_machine){.accelerator = "tcg", .parameters = parameters};
+    vmm_config_files(k.vmm, &k.machine);
     set_size(&k);
     if (make_paths(&k, err) < 0 || pod_cgroup_make(m, r, getpid(), err) < 0 ||
         enter_namespaces(&k, err) < 0 || make_directories(&k, err) < 0 || make_network(&k, err) < 0)

@@ -1,5 +1,6 @@
 // vmm-sandboxer: pods as virtual machines.
 #include "sandbox/daemon.h"
+#include "vmm/config.h"
 #include "vmm/machine.h"
 
 static const struct sandbox_ops machine_ops = {
@@ -16,6 +17,7 @@ static const struct sandboxer vmm_sandboxer = {
     .dir = "/run/kuasar-vmm",
     .listen = "/run/vmm-sandboxer.sock",
     .config = KUASAR_SYSCONFDIR "/vmm.toml",
+    .more = &vmm_config_table,
     .task_program = "vmm-relay",
     .libexec_dir = KUASAR_LIBEXECDIR,
     .ops = &machine_ops,

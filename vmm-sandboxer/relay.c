@@ -3,6 +3,7 @@
 // (libsandbox/task/remote_ops.c). Options, signals and files: task/daemon.h.
 #include "task/daemon.h"
 #include "task/remote_ops.h"
+#include "vmm/config.h"
 
 static const struct task_daemon vmm_relay = {
     .name = "vmm-relay",
@@ -10,6 +11,7 @@ static const struct task_daemon vmm_relay = {
     .version = KUASAR_VERSION "-" KUASAR_COMMIT,
     .dir = "/run/kuasar-vmm",
     .config = KUASAR_SYSCONFDIR "/vmm.toml",
+    .more = &vmm_config_table,
     .shim = "containerd-shim-kuasar-vmm-v1",
     .ops = &task_remote_ops,
 };

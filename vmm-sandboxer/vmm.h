@@ -19,6 +19,11 @@
 #define VMM_WORDS_MAX 96
 #define VMM_TEXT_MAX  (16 * 1024)
 
+// Most virtual processors, least and most memory in MiB.
+#define VMM_VCPUS_MAX     8
+#define VMM_MEMORY_MIN_MB 96
+#define VMM_MEMORY_MAX_MB (1024 * 1024)
+
 // The pod's annotation that names a monitor.
 #define VMM_ANNOTATION "io.kuasar.vmm"
 

@@ -9,14 +9,14 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/toml_reader.h"
 
 // What a walk over a document carries along.
 struct reading {
     const char *name; // of the file
-    const struct config_key *keys;
+    const struct config_table *tables;
     size_t n;
-    char *target;
     struct error *err;
 };
 
@@ -34,11 +34,25 @@ static const struct {
     error_set((reading)->err, STATUS_INVALID_ARGUMENT, "%s:%u: %.128s: " fmt, (reading)->name,     \
               (entry)->line, (entry)->key, __VA_ARGS__)
 
-static const struct config_key *find_key(const struct reading *r, const char *name)
+static bool is_named(const struct config_key *key, const char *name)
 {
-    for (size_t i = 0; i < r->n; i++)
-        if (strcmp(r->keys[i].key, name) == 0)
-            return &r->keys[i];
+    size_t len = strlen(key->key);
+    if (key->type != CONFIG_UNUSED)
+        return strcmp(key->key, name) == 0;
+    if (key->key[len - 1] == '*')
+        return strncmp(key->key, name, len - 1) == 0;
+    return strncmp(key->key, name, len) == 0 && strchr(".[", name[len]); // or nothing
+}
+
+static const struct config_key *find_key(const struct reading *r, const char *name,
+                                         const struct config_table **ret)
+{
+    for (const struct config_table *t = r->tables; t < r->tables + r->n; t++)
+        for (size_t i = 0; i < t->n; i++)
+            if (is_named(&t->keys[i], name)) {
+                *ret = t;
+                return &t->keys[i];
+            }
     return NULL;
 }
 
@@ -46,19 +60,28 @@ static const struct config_key *find_key(const struct reading *r, const char *na
 static bool is_known_table(const struct reading *r, const char *name)
 {
     size_t len = strlen(name);
-    for (size_t i = 0; i < r->n; i++)
-        if (strncmp(r->keys[i].key, name, len) == 0 && r->keys[i].key[len] == '.')
-            return true;
+    for (const struct config_table *t = r->tables; t < r->tables + r->n; t++)
+        for (size_t i = 0; i < t->n; i++)
+            if (strncmp(t->keys[i].key, name, len) == 0 && t->keys[i].key[len] == '.')
+                return true;
     return false;
+}
+
+// What is worth being written, with commas between.
+static void list_keys(const struct reading *r, struct buf *known)
+{
+    for (const struct config_table *t = r->tables; t < r->tables + r->n; t++)
+        for (size_t i = 0; i < t->n; i++)
+            if (t->keys[i].type != CONFIG_UNUSED &&
+                buf_printf(known, "%s%s", known->len ? ", " : "", t->keys[i].key) < 0)
+                return;
 }
 
 static int refuse_unknown(const struct reading *r, const struct toml_entry *entry)
 {
     struct buf known; // cut at its maximum: the error is bounded as well
     buf_init(&known, ERROR_TEXT_MAX);
-    for (size_t i = 0; i < r->n; i++)
-        if (buf_printf(&known, "%s%s", i ? ", " : "", r->keys[i].key) < 0)
-            break;
+    list_keys(r, &known);
     const char *text = buf_cstr(&known);
     refuse(r, entry, "unknown key (known: %s)", text ? text : "");
     buf_free(&known);
@@ -78,10 +101,13 @@ static int store_string(const struct reading *r, const struct toml_entry *entry,
 }
 
 static int store(const struct reading *r, const struct toml_entry *entry,
-                 const struct config_key *key)
+                 const struct config_key *key, const struct config_table *table)
 {
-    void *target = r->target + key->offset;
+    void *target = (char *)table->target + key->offset;
     switch (key->type) {
+    case CONFIG_UNUSED:
+        log_info("%s:%u: %s: it is not used", r->name, entry->line, entry->key);
+        return 0;
     case CONFIG_STRING:
         return store_string(r, entry, target);
     case CONFIG_BOOL:
@@ -100,25 +126,26 @@ static int store(const struct reading *r, const struct toml_entry *entry,
 static int take_entry(const struct toml_entry *entry, void *arg)
 {
     const struct reading *r = arg;
-    const struct config_key *key = find_key(r, entry->key);
+    const struct config_table *table = NULL;
+    const struct config_key *key = find_key(r, entry->key, &table);
     if (!key && entry->type == TOML_TYPE_TABLE && is_known_table(r, entry->key))
         return 0;
     if (!key && is_known_table(r, entry->key))
         return refuse(r, entry, "wanted table, found %s", entry->type_name);
     if (!key)
         return refuse_unknown(r, entry);
-    if (entry->type != wanted[key->type].type)
+    if (key->type != CONFIG_UNUSED && entry->type != wanted[key->type].type)
         return refuse(r, entry, "wanted %s, found %s", wanted[key->type].name, entry->type_name);
-    return store(r, entry, key);
+    return store(r, entry, key, table);
 }
 
-int config_parse(const char *name, const char *text, size_t len, const struct config_key *keys,
-                 size_t n, void *target, struct error *err)
+static int parse(const char *name, const char *text, size_t len, const struct config_table *tables,
+                 size_t n, struct error *err)
 {
     if (len > CONFIG_SIZE_MAX)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s: larger than %d bytes", name,
                          CONFIG_SIZE_MAX);
-    struct reading r = {.name = name, .keys = keys, .n = n, .target = target, .err = err};
+    struct reading r = {.name = name, .tables = tables, .n = n, .err = err};
     struct toml_problem problem = {0};
     if (toml_read(text, len, take_entry, &r, &problem) == 0)
         return 0;
@@ -128,13 +155,20 @@ int config_parse(const char *name, const char *text, size_t len, const struct co
     return -1;
 }
 
+int config_parse(const char *name, const char *text, size_t len, const struct config_key *keys,
+                 size_t n, void *target, struct error *err)
+{
+    const struct config_table table = {.keys = keys, .n = n, .target = target};
+    return parse(name, text, len, &table, 1, err);
+}
+
 static void cleanup_buf(struct buf *b)
 {
     buf_free(b);
 }
 
-int config_load(const char *path, const struct config_key *keys, size_t n, void *target,
-                struct error *err)
+int config_load_tables(const char *path, const struct config_table *tables, size_t n,
+                       struct error *err)
 {
     // The file itself may well be a symbolic link: an administrator put it there.
     _cleanup_free_ char *real = realpath(path, NULL);
@@ -148,5 +182,17 @@ int config_load(const char *path, const struct config_key *keys, size_t n, void 
                          CONFIG_SIZE_MAX);
     if (r < 0)
         return error_errno(err, r, "%s", path);
-    return config_parse(path, (const char *)text.data, text.len, keys, n, target, err);
+    if (parse(path, (const char *)text.data, text.len, tables, n, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        if (tables[i].check && tables[i].check(tables[i].target, err) < 0)
+            return error_wrap(err, "%s", path);
+    return 0;
+}
+
+int config_load(const char *path, const struct config_key *keys, size_t n, void *target,
+                struct error *err)
+{
+    const struct config_table table = {.keys = keys, .n = n, .target = target};
+    return config_load_tables(path, &table, 1, err);
 }

@@ -348,7 +348,8 @@ int sandboxer_main(const struct sandboxer *kind, int argc, char **argv)
     umask(0077);
     instance_raise_files(&d.files);
     if (settings_init(&d.settings, kind->dir, &err) < 0 ||
-        settings_load(&d.settings, d.options.config, d.options.config_given, &err) < 0 ||
+        settings_load(&d.settings, d.options.config, d.options.config_given, kind->more, &err) <
+            0 ||
         start(&d, &err) < 0) {
         fprintf(stderr, "%s: %s\n", kind->name, err.text);
         d.status = 1;

@@ -10,7 +10,8 @@ struct sandboxer {
     const char *version; // as --version prints it after "Version: "
     const char *dir;     // defaults of the options
     const char *listen;
-    const char *config;       // default configuration file; may be absent
+    const char *config;              // default configuration file; may be absent
+    const struct config_table *more; // keys of this kind alone; NULL: none
     const char *task_program; // name of the task server's program, looked for beside our own first
     const char *libexec_dir;  // where the pod's init program is installed
     const struct sandbox_ops *ops;

@@ -250,7 +250,7 @@ static int read_settings(struct daemon *d, struct error *err)
 {
     const char *given = d->options.config, *path = given ? given : d->kind->config;
     if (settings_init(&d->settings, d->kind->dir, err) < 0 ||
-        settings_load(&d->settings, path, given != NULL, err) < 0)
+        settings_load(&d->settings, path, given != NULL, d->kind->more, err) < 0)
         return -1;
     if (d->kind->check && d->kind->check(&d->settings, err) < 0)
         return error_wrap(err, "%s", path);

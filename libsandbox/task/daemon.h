@@ -29,7 +29,8 @@ struct task_daemon {
     const char *version; // as --version prints it after "Version: "
     const char *dir;     // defaults of the options
     const char *config;
-    const char *shim; // the stub that is looked for beside our own program
+    const struct config_table *more; // keys of this kind alone; NULL: none
+    const char *shim;                // the stub that is looked for beside our own program
     // What the kind itself wants of the configuration, which has been read. 0, or -1 with a text
     // that names the key. NULL: nothing.
     int (*check)(const struct settings *settings, struct error *err);

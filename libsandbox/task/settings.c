@@ -75,11 +75,15 @@ static int check_metrics(const struct settings *s, struct error *err)
     return 0;
 }
 
-int settings_load(struct settings *s, const char *path, bool required, struct error *err)
+int settings_load(struct settings *s, const char *path, bool required,
+                  const struct config_table *more, struct error *err)
 {
+    struct config_table tables[2] = {{.keys = keys, .n = ARRAY_SIZE(keys), .target = s}};
+    if (more)
+        tables[1] = *more;
     if (!required && access(path, F_OK) < 0)
         return 0;
-    if (config_load(path, keys, ARRAY_SIZE(keys), s, err) < 0)
+    if (config_load_tables(path, tables, more ? 2 : 1, err) < 0)
         return -1;
     if (!*s->runtime)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s: runtime: must not be empty", path);

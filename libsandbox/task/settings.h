@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "base/error.h"
+#include "base/config.h"
 
 struct settings {
     char *runtime;                   // OCI runtime where a pod's runtime options name none: "runc"
@@ -25,7 +25,9 @@ struct settings {
 int settings_init(struct settings *s, const char *dir, struct error *err);
 void settings_done(struct settings *s);
 // Reads `path`. A file that does not exist is an error only if it was asked for (`required`).
-// Errors name file, line and key. Returns 0 or -1.
-int settings_load(struct settings *s, const char *path, bool required, struct error *err);
+// `more`: keys that only this kind has; NULL: none. Errors name file, line and key. Returns 0 or
+// -1.
+int settings_load(struct settings *s, const char *path, bool required,
+                  const struct config_table *more, struct error *err);
 
 #endif

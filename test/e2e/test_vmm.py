@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 
@@ -225,6 +226,25 @@ def test_a_killed_process_of_the_machine_ends_the_pod(node, which):
     fails(pod, c)
     pod.remove()
     assert not list(kuasar.STATE.glob(f"sandboxes/{pod.id}"))
+
+
+def test_configuration(node):
+    """With keys of upstream's files, of which some have no effect."""
+    text = """[sandbox]
+log_level = ""
+[hypervisor]
+memory_in_mb = 200
+kernel_params = "kuasar.test=1"
+machine_type = "pc"
+"""
+    node.restart_daemons("--config", node.write("vmm.toml", text))
+    try:
+        c = node.pod().run("sleep", "1000")
+        assert "kuasar.test=1" in c.exec("cat", "/proc/cmdline").stdout.split()
+        total = int(re.search(r"MemTotal: +(\d+) kB", c.exec("cat", "/proc/meminfo").stdout)[1])
+        assert 100 << 10 < total < 200 << 10
+    finally:
+        node.restart_daemons()
 
 
 def test_a_machine_that_hangs_is_ended(node):

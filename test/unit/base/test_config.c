@@ -23,6 +23,8 @@ static const struct config_key keys[] = {
     {"runtime.default", CONFIG_STRING, offsetof(struct settings, runtime), 0, 0},
     {"runtime.debug", CONFIG_BOOL, offsetof(struct settings, debug), 0, 0},
     {"limit", CONFIG_INT, offsetof(struct settings, limit), 1, 100},
+    {"old.*", CONFIG_UNUSED, 0, 0, 0},
+    {"older", CONFIG_UNUSED, 0, 0, 0},
 };
 
 static int parse(const char *text, struct settings *s, struct error *err)
@@ -253,4 +255,49 @@ Test(config, load_reads_a_file_also_through_a_symlink)
     cr_assert_eq(err.status, STATUS_NOT_FOUND);
     cr_assert_eq(config_load(dir, keys, ARRAY_SIZE(keys), &s, &err), -1);
     rmdir(dir);
+}
+
+Test(config, what_is_not_used_is_taken)
+{
+    struct settings s = {0};
+    struct error err = {0};
+    cr_assert_eq(parse("older = [1, \"x\"]\n[old]\na = 1\nb = {c = 1.5}\n", &s, &err), 0, "%s",
+                 err.text);
+    cr_assert_eq(parse("oldest = 1\n", &s, &err), -1);
+    cr_expect(strstr(err.text, "oldest: unknown key"), "%s", err.text);
+    cr_expect(!strstr(err.text, "older"), "not among those to be used: %s", err.text);
+    done(&s);
+}
+
+static int refuse(const void *target, struct error *err)
+{
+    const struct settings *s = target;
+    return s->debug ? error_set(err, STATUS_INVALID_ARGUMENT, "debug: not today") : 0;
+}
+
+Test(config, tables_beside_each_other)
+{
+    struct settings s = {0};
+    struct more {
+        int64_t depth;
+        bool deep;
+    } more = {0};
+    static const struct config_key other[] = {
+        {"depth", CONFIG_INT, offsetof(struct more, depth), 0, 9},
+        {"runtime.deep", CONFIG_BOOL, offsetof(struct more, deep), 0, 0}};
+    const struct config_table tables[] = {{keys, ARRAY_SIZE(keys), &s, refuse},
+                                          {other, ARRAY_SIZE(other), &more, NULL}};
+    struct error err = {0};
+    char path[] = "/tmp/config-test.XXXXXX";
+    int fd = mkstemp(path);
+    cr_assert(fd >= 0);
+    dprintf(fd, "limit = 7\ndepth = 3\n[runtime]\ndefault = \"x\"\ndeep = true\n");
+    cr_assert_eq(config_load_tables(path, tables, 2, &err), 0, "%s", err.text);
+    cr_expect(s.limit == 7 && more.depth == 3 && more.deep && strcmp(s.runtime, "x") == 0);
+    dprintf(fd, "debug = true\n");
+    cr_assert_eq(config_load_tables(path, tables, 2, &err), -1);
+    cr_expect(strstr(err.text, path) && strstr(err.text, "debug: not today"), "%s", err.text);
+    close(fd);
+    unlink(path);
+    done(&s);
 }

@@ -14,7 +14,7 @@ static int load(struct settings *s, const char *text, struct error *err)
     cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
     close(fd);
     cr_assert_eq(settings_init(s, "/run/kuasar-runc", err), 0);
-    int r = settings_load(s, path, true, err);
+    int r = settings_load(s, path, true, NULL, err);
     unlink(path);
     return r;
 }
@@ -54,7 +54,7 @@ Test(settings, examples)
         snprintf(dir, sizeof dir, "/run/kuasar-%s", kinds[i]);
         cr_assert_eq(settings_init(&s, dir, &err), 0);
         cr_assert_eq(settings_init(&defaults, dir, &err), 0);
-        cr_assert_eq(settings_load(&s, path, true, &err), 0, "%s", err.text);
+        cr_assert_eq(settings_load(&s, path, true, NULL, &err), 0, "%s", err.text);
         cr_expect_str_eq(s.runtime, defaults.runtime);
         cr_expect_str_eq(s.runtime_root, defaults.runtime_root);
         cr_expect_str_eq(s.engine, defaults.engine);
