@@ -592,7 +592,7 @@ Test(namespace, init_has_an_empty_root_and_no_descriptors, .init = skip_without_
     end(&init, SIGTERM);
 }
 
-// With the capabilities and system calls that the sandboxer has left.
+// With the capabilities that a daemon has left.
 Test(userns, a_confined_daemon_may_make_it, .init = skip_without_init)
 {
     struct error err = {0};
