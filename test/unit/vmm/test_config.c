@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "task/settings.h"
 #include "vmm/config.h"
 
 static int parse(const char *text, struct error *err)
@@ -76,6 +77,30 @@ Test(vmm_config, our_own)
     cr_expect_str_eq(m.initrd, vmm_uml.initrd);
     vmm_config_files(&vmm_qemu, &m);
     cr_expect_str_eq(m.kernel, vmm_qemu.kernel);
+}
+
+// The example says of itself that it holds the defaults.
+Test(vmm_config, example)
+{
+    const struct vmm_config before = vmm_config;
+    struct error err = {0};
+    struct settings s;
+    cr_assert_eq(settings_init(&s, "/run/kuasar-vmm", &err), 0);
+    cr_assert_eq(
+        settings_load(&s, TEST_DATA "/../examples/kuasar/vmm.toml", true, &vmm_config_table, &err),
+        0, "%s", err.text);
+    cr_expect_str_eq(vmm_config.type, vmm_uml.name);
+    cr_expect_eq(vmm_config.vcpus, before.vcpus);
+    cr_expect_eq(vmm_config.memory_in_mb, before.memory_in_mb);
+    cr_expect_str_eq(vmm_config.kernel_params, "");
+    cr_expect(!vmm_config.debug);
+    cr_expect_str_eq(vmm_config.qemu.program, vmm_qemu.program);
+    cr_expect_str_eq(vmm_config.qemu.kernel, vmm_qemu.kernel);
+    cr_expect_str_eq(vmm_config.qemu.initrd, vmm_qemu.initrd);
+    cr_expect_str_eq(vmm_config.uml.kernel, vmm_uml.kernel);
+    cr_expect_str_eq(vmm_config.uml.initrd, vmm_uml.initrd);
+    cr_expect(s.default_unprivileged_ports && s.default_unprivileged_icmp);
+    settings_done(&s);
 }
 
 Test(vmm_config, errors_name_the_key)
