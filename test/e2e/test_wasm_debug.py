@@ -1,8 +1,10 @@
 """Tools of the node's in Wasm containers that have none: kubectl exec finds them in debug_rootfs."""
 
+import contextlib
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -75,8 +77,8 @@ class Running:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
-        if os.path.exists(f"/proc/{self.pid}"):
-            os.kill(self.pid, 9)
+        with contextlib.suppress(ProcessLookupError):  # containerd ends it as well, when its client is gone
+            os.kill(self.pid, signal.SIGKILL)
 
 
 # ---- what it is for -----------------------------------------------------------------------------
