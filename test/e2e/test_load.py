@@ -19,7 +19,7 @@ LOOP = ["sh", "-c", "while :; do sleep 1; done"]
 
 def test_30_pods_at_once(node):
     def one(_):
-        return programs.run(node.pod(), *programs.WAIT)
+        return programs.run(node.pod(next(programs.HANDLERS)), *programs.WAIT)
     with concurrent.futures.ThreadPoolExecutor(30) as pool:
         containers = list(pool.map(one, range(30)))
     assert all(c.state() == "CONTAINER_RUNNING" for c in containers)
@@ -68,7 +68,7 @@ def test_200_pod_cycles_leave_nothing(node):
     """Descriptors and memory of both daemons are the same after 200 pods."""
     node.remove_pods()
     def cycle():
-        pod = node.pod(linux={"security_context": {"namespace_options": {"network": 2}}})
+        pod = node.pod(next(programs.HANDLERS), linux={"security_context": {"namespace_options": {"network": 2}}})
         programs.run(pod, *programs.leave(0)).wait_exit()
         pod.remove()
         node.pods.remove(pod)

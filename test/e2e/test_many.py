@@ -1,6 +1,7 @@
 """Hundreds of pods at the same time on one small machine."""
 
 import concurrent.futures
+import itertools
 import os
 import pathlib
 import sys
@@ -43,10 +44,11 @@ else:
 def test_hundreds_of_pods(node, tmp_path):
     """All run at once, an exec finds itself in each one's cgroup, all go, and nothing is left of them."""
     node.remove_pods()
-    kind = cri.Kind(kuasar.HANDLER, (), programs.image(), COMMAND)
+    image = programs.image()
+    handlers = itertools.islice(programs.HANDLERS, PODS)
     before = kuasar.census()
     client = cri.Client()
-    pods = [cri.Pod(client, kind, tmp_path) for _ in range(PODS)]
+    pods = [cri.Pod(client, cri.Kind(handler, (), image, COMMAND), tmp_path) for handler in handlers]
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
         try:
             list(pool.map(lambda pod: pod.run().create().start(), pods))

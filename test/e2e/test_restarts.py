@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import node as kuasar
 import programs
 from node import STATE, V2, Failed, crictl, until
 from programs import WAIT, answers, leave
+from test_metrics import curl as metrics
 
 EVENTS_SOCKET = f"{kuasar.CONTAINERD_SOCKET}.ttrpc"
 
@@ -160,6 +162,28 @@ def test_sandboxer_killed_in_a_call(node, state):
     assert hits > 0, f"no sandbox was {state} when its daemon was killed"
     assert try_cycle(node), "after all that a pod works"
     assert bystander.state() == "SANDBOX_READY"
+    node.remove_pods()
+    kuasar.nothing_left(before, timeout=60)
+
+
+def test_sandboxer_killed_in_a_start(node):
+    """Which is under way as long as the task server, whose answer it waits for, is stopped."""
+    node.remove_pods()
+    before = kuasar.census()
+    task, done = node.task_pid(), []
+    worker = threading.Thread(target=lambda: done.append(try_cycle(node)))
+    os.kill(task, signal.SIGSTOP)
+    try:
+        worker.start()
+        until(lambda: re.search(r'kuasar_rpc_open\{[^}]*method="Start"\} 1$', metrics("sandboxer"), re.M), "the Start is under way")
+        assert states([]) == ["created"]
+        node.kill_sandboxer()
+    finally:
+        os.kill(task, signal.SIGCONT)
+    node.start_sandboxer(*node.daemon_args)
+    worker.join(timeout=120)
+    assert not worker.is_alive()
+    assert try_cycle(node), "after that a pod works"
     node.remove_pods()
     kuasar.nothing_left(before, timeout=60)
 

@@ -22,6 +22,8 @@ static const struct config_key keys[] = {
     {"runtime.default", CONFIG_STRING, offsetof(struct settings, runtime), 0, 0},
     {"runtime.debug", CONFIG_BOOL, offsetof(struct settings, debug), 0, 0},
     {"limit", CONFIG_INT, offsetof(struct settings, limit), 1, 100},
+    {.key = "runtime.old", .type = CONFIG_UNUSED},
+    {.key = "hypervisor.*", .type = CONFIG_UNUSED},
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
