@@ -148,7 +148,6 @@ GARBAGE = {
 }
 
 
-@pytest.mark.same_for_all
 @pytest.mark.parametrize("what", GARBAGE)
 def test_grpc_garbage_ends_its_connection(node, what):
     with served_all_the_while(), wire.Raw(SOCKET) as raw:
@@ -157,7 +156,6 @@ def test_grpc_garbage_ends_its_connection(node, what):
         assert raw.closed
 
 
-@pytest.mark.same_for_all
 def test_grpc_cut_off_anywhere(node):
     """A whole exchange, cut after each of its bytes."""
     body = message((1, "nobody"))
@@ -169,7 +167,6 @@ def test_grpc_cut_off_anywhere(node):
                 raw.send(whole[:n])
 
 
-@pytest.mark.same_for_all
 @pytest.mark.parametrize("path", [SOCKET, *TTRPC_SOCKETS], ids=["controller", "tasks", "inspect"])
 def test_slow_drip(node, path):
     """Two hundred peers that send a byte now and then."""
@@ -220,7 +217,6 @@ FLOODS = {
 }
 
 
-@pytest.mark.same_for_all
 @pytest.mark.parametrize("what", FLOODS)
 def test_http2_flood(node, what):
     data, again, ends = FLOODS[what]
@@ -238,7 +234,6 @@ def test_http2_flood(node, what):
         assert wire.goaway(answer) in (1, 2, 9, 11), "PROTOCOL, INTERNAL (nghttp2's own limit), COMPRESSION or ENHANCE_YOUR_CALM"
 
 
-@pytest.mark.same_for_all
 def test_http2_streams_without_an_end(node):
     """Twenty thousand requests that never get their message are held, cheaply, and gone with the connection."""
     headers = wire.request_headers()
@@ -248,7 +243,6 @@ def test_http2_streams_without_an_end(node):
         raw.read(1)
 
 
-@pytest.mark.same_for_all
 def test_a_thousand_waits_are_dropped_with_their_connection(node):
     """Parked Waits: some are kept, more are refused, none outlives the connection."""
     pod = node.pod()
@@ -293,7 +287,6 @@ def test_grpc_messages(node):
         controller("Status", message((1, "x")), metadata=[(f"x-{i}", "y" * 100) for i in range(70)])
 
 
-@pytest.mark.same_for_all
 def test_grpc_requests_that_no_client_sends(node):
     path, grpc = f"/{wire.CONTROLLER}/Status", ("-H", "content-type: application/grpc")
     empty = bytes(5)
@@ -315,7 +308,6 @@ def test_grpc_requests_that_no_client_sends(node):
 CONTROLLER_METHODS = ["Start", "Platform", "Stop", "Wait", "Status", "Shutdown", "Metrics", "Update"]
 
 
-@pytest.mark.same_for_all
 @pytest.mark.parametrize("sandbox_id", BAD_IDS, ids=BAD_ID_NAMES)
 def test_controller_bad_ids(node, sandbox_id):
     before = kuasar.state_files()
@@ -392,7 +384,6 @@ BAD_CONFIGS = {
 }
 
 
-@pytest.mark.same_for_all
 @pytest.mark.parametrize("what", BAD_CONFIGS)
 def test_sandbox_create_bad_config(node, netns, what):
     config, text = BAD_CONFIGS[what]
@@ -404,7 +395,6 @@ def test_sandbox_create_bad_config(node, netns, what):
         controller("Status", message((1, "bad")))
 
 
-@pytest.mark.same_for_all
 @pytest.mark.parametrize("path,code", [("", INVALID), ("relative", INVALID), ("/run/netns/../netns/x", INVALID), ("/run/netns/absent", NOT_FOUND),
                                        ("/etc/hostname", INVALID), ("/run", INVALID), ("/proc/self/ns/uts", INVALID), ("/" + "n" * 5000, INVALID)],
                          ids=["empty", "relative", "dots", "absent", "file", "directory", "other-namespace", "long"])
@@ -474,7 +464,6 @@ def test_ttrpc_garbage(node, path, what):
         raw.read(0.3)
 
 
-@pytest.mark.same_for_all
 @pytest.mark.parametrize("path", TTRPC_SOCKETS, ids=["tasks", "inspect"])
 def test_ttrpc_cut_off_anywhere(node, path):
     with served_all_the_while():
@@ -483,7 +472,6 @@ def test_ttrpc_cut_off_anywhere(node, path):
                 raw.send(GARBAGE["ttrpc"][:n])
 
 
-@pytest.mark.same_for_all
 def test_ttrpc_frame_over_the_limit(node):
     """It is thrown away, its stream is answered, the connection goes on; what is promised takes no memory."""
     with wire.Ttrpc() as t:
@@ -544,7 +532,6 @@ def test_ttrpc_breaches_of_the_protocol(node):
         task("State", b"\xff\xff\xff\xff")
 
 
-@pytest.mark.same_for_all
 def test_ttrpc_peer_that_does_not_read(node):
     request = b"".join(wire.ttrpc_frame(i, wire.REQUEST, wire.ttrpc_request("State", message((1, "nobody")))) for i in range(1, 40001, 2))
     with served_all_the_while(), wire.Raw(TASK_SOCKET) as raw:
@@ -556,7 +543,6 @@ def test_ttrpc_peer_that_does_not_read(node):
         sender.join()
 
 
-@pytest.mark.same_for_all
 def test_ttrpc_leaked_waits(node):
     """Clients that give up on a Wait say nothing; so many on one connection that no more are taken."""
     container = programs.run(node.pod(), *WAIT)
