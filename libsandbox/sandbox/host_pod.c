@@ -27,6 +27,7 @@
 #include "sandbox/pod_cgroup.h"
 #include "sandbox/pod_config.h"
 #include "sandbox/pod_files.h"
+#include "sandbox/selinux.h"
 
 // Size of the pod's /dev/shm (containerd: defaultShmSize).
 #define SHM_SIZE "67108864"
@@ -74,7 +75,8 @@ int host_pod_plan(struct sandbox_manager *m, struct sandbox_record *r,
 {
     struct pod_modes modes;
     if (pod_modes_read(q, &modes, err) < 0 || pod_users_read(q, &r->pod.ids, err) < 0 ||
-        pod_config_check(q, &modes, err) < 0 || sizes_from_config(&r->sizes, q->config, err) < 0)
+        pod_config_check(q, &modes, err) < 0 || sizes_from_config(&r->sizes, q->config, err) < 0 ||
+        selinux_plan(&selinux_host, m, r, q, err) < 0)
         return -1;
     char dir[PATH_MAX];
     if (path_format(dir, sizeof dir, "%s/%s", m->sandboxes_dir, q->id) < 0)
