@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/sections.h"
+#include "engine/wasmedge/sections.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

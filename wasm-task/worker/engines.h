@@ -10,8 +10,8 @@ enum engine_extent {
     // All of it.
     ENGINE_WHOLE,
     // What runs code that is there. Its compiler, which most of the time and of the memory of
-    // loading an engine may go to, may be missing (engine/without-compiler): compile_apart is not
-    // for this one.
+    // loading an engine may go to, may be missing (engine/wasmedge/without-compiler):
+    // compile_apart is not for this one.
     ENGINE_LEAN,
 };
 

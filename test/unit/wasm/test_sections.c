@@ -1,5 +1,5 @@
 // Compiled code in a module: found, and cut out, however it is written.
-#include "engine/sections.h"
+#include "engine/wasmedge/sections.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

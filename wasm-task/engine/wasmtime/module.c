@@ -2,7 +2,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "wasmtime_kind.h"
+#include "kind.h"
 
 static wasmtime_error_t *restore(struct loaded *l, const char *path)
 {

@@ -4,7 +4,7 @@
 
 #include <wasmtime.h>
 
-#include "engine.h"
+#include "engine/engine.h"
 
 struct kind_ops;
 

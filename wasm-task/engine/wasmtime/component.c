@@ -1,7 +1,7 @@
 // Components: commands for WASI 0.2 (wasi:cli/run).
 #include <string.h>
 
-#include "wasmtime_kind.h"
+#include "kind.h"
 
 // Wasmtime finds any 0.2 by these names (semantic versions).
 #define RUN     "wasi:cli/run@0.2.0"

@@ -17,10 +17,10 @@
 #include <wasmedge/wasmedge.h>
 
 #include "base/cleanup.h"
-#include "engine.h"
+#include "engine/engine.h"
+#include "plugin.h"
 #include "sections.h"
-#include "wasmedge_plugin.h"
-#include "wasmedge_stack.h"
+#include "stack.h"
 
 #define PAGE 65536u
 // More parameters, or results, than any function of WASI has.

@@ -1,4 +1,4 @@
-#include "wasmedge_stack.h"
+#include "stack.h"
 
 #include <signal.h>
 #include <stdbool.h>

@@ -9,7 +9,7 @@
 #include <wasi.h>
 
 #include "base/cleanup.h"
-#include "wasmtime_kind.h"
+#include "kind.h"
 
 static const char *version(void)
 {

@@ -1,7 +1,7 @@
 // Sections of a module, as far as WasmEdge's compiled code is concerned: that is the module itself
 // with one more custom section, which has a name of its own and is the last one.
-#ifndef WASM_ENGINE_SECTIONS_H
-#define WASM_ENGINE_SECTIONS_H
+#ifndef WASM_ENGINE_WASMEDGE_SECTIONS_H
+#define WASM_ENGINE_WASMEDGE_SECTIONS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-#include "wasmedge_plugin.h"
+#include "plugin.h"
 
 #include <errno.h>
 #include <limits.h>
