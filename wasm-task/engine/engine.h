@@ -22,8 +22,7 @@ struct engine_ops {
     const char *built_as; // ENGINE_BUILT_AS
     const char *name;
     const char *(*version)(void);
-    const char *options; // what compiled code does not say of how it was compiled; NULL: nothing
-    bool for_processor; // code is for processors with the features of this one, and does not say so
+    const char *options; // how it compiles, for the name of compiled code (worker/code.h)
     // NULL, or loads what the node's operator has installed beside this engine and allowed: native
     // code that may offer modules something to import. As root, in the host's file system.
     void (*load_plugins)(void);

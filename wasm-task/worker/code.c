@@ -20,18 +20,14 @@ void code_name(const struct engine_ops *engine, const void *module, size_t len,
 {
     struct sha256_ctx hash;
     uint8_t digest[SHA256_DIGEST_SIZE];
-    char hex[BASE16_ENCODE_LENGTH(SHA256_DIGEST_SIZE) + 1] = "",
-                                                        processor[1 + PROCESSOR_NAME_SIZE] = "";
+    char hex[BASE16_ENCODE_LENGTH(SHA256_DIGEST_SIZE) + 1] = "", processor[PROCESSOR_NAME_SIZE];
     sha256_init(&hash);
     sha256_update(&hash, len, module);
     sha256_digest(&hash, sizeof(digest), digest);
     base16_encode_update(hex, sizeof(digest), digest);
-    if (engine->for_processor) {
-        processor[0] = '-';
-        processor_name(processor + 1);
-    }
-    snprintf(ret, WORKER_NAME_MAX, "%s-%s%s%s%s-%s", engine->name, engine->version(),
-             engine->options ? "-" : "", engine->options ? engine->options : "", processor, hex);
+    processor_name(processor);
+    snprintf(ret, WORKER_NAME_MAX, "%s-%s-%s-%s-%s", engine->name, engine->version(),
+             engine->options, processor, hex);
 }
 
 static bool is_roots(const struct stat *st, mode_t type, mode_t forbidden)

@@ -8,8 +8,9 @@
 #include "engine/engine.h"
 #include "worker.h"
 
-// The name of a module's code (worker.h): a cache may be on a disk that is moved to another
-// machine.
+// The name of a module's code (worker.h). All that the code depends on is in it, whatever the
+// engine finds out by itself: another version or configuration of it may have filled the cache, and
+// the disk may have been another machine's.
 void code_name(const struct engine_ops *engine, const void *module, size_t len,
                char ret[WORKER_NAME_MAX]);
 // The directory with a module's code (cache.h), which only root can have written; -1: none. It is a

@@ -34,8 +34,9 @@ enum worker_fd {
 #define WORKER_MODULE_MAX (256u * 1024 * 1024)
 #define WORKER_CODE_MAX   (256u * 1024 * 1024)
 
-// Name of a module's code in the cache: "<engine>-<version>-<SHA-256 of the module>"; if the code
-// does not say for which processor it is, with "-<processor>" behind the version.
+// Name of a module's code in the cache: "<engine>-<version>-<options>-<processor>-<SHA-256 of the
+// module>"; options are how the engine compiles, and the processor is known by its features
+// (processor.h).
 #define WORKER_NAME_MAX 160
 
 struct worker_module {

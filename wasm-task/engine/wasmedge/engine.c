@@ -52,7 +52,7 @@ static int failed(WasmEdge_Result r, enum status status, const char *what, struc
 
 // ---- parsing ------------------------------------------------------------------------------------
 
-// Code that was compiled in another way has another name in the cache: they change together.
+// They change together: code that is compiled in another way has another name.
 #define OPTIONS      "o2"
 #define OPTIMIZATION WasmEdge_CompilerOptimizationLevel_O2
 
@@ -375,7 +375,6 @@ static const struct engine_ops wasmedge = {
     .name = "wasmedge",
     .version = version,
     .options = OPTIONS,
-    .for_processor = true,
     .load_plugins = plugin_load_all,
     .restore = restore,
     .compile_apart = compile_apart,
