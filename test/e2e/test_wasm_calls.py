@@ -14,7 +14,7 @@ import test_bad_input
 import wasm
 import wire
 from node import crictl, crictl_json, until
-from test_wasm import CACHE, TOOL, outcome, run
+from test_wasm import CACHE, TOOL, no_swap, outcome, run
 from wasm.binary import long_module
 
 if kuasar.KIND != "wasm":
@@ -241,7 +241,7 @@ def test_a_module_that_is_killed_for_memory(pod, tmpfs):
     assert container.status()["reason"] == "OOMKilled"
 
 
-@pytest.mark.skipif(pathlib.Path("/proc/swaps").read_text().count("\n") > 1, reason="it would go on in swap")
+@no_swap
 def test_a_module_over_the_limit_of_its_pod(pod):
     """Of which its engine knows nothing."""
     pod.cgroup().set_memory_limit(96 << 20)

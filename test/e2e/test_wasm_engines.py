@@ -14,7 +14,7 @@ import pytest
 import node as kuasar
 import wasm
 from node import Failed, crictl, exit_code, run as run_program, until
-from test_wasm import CACHE, TOOL, create, limited, outcome, refusal, run
+from test_wasm import CACHE, TOOL, create, limited, no_swap, outcome, refusal, run
 from wasm.binary import long_module, program
 from wasm.worker import Bundle, Worker
 
@@ -236,6 +236,38 @@ def test_memory_that_a_module_cannot_have(pod, engine, cached):
     code, text = outcome(pod, TOOL, "grow", "512", **limited(memory_limit_in_bytes=128 << 20))
     assert code == 7, text
     assert 40 < int(text.split()[0]) < 128
+
+
+def ready_to_grow(pod, engine, directory, mib, limit):
+    """A container that takes so much memory when there is a file `now` in the directory; of the compiler nothing is in its cgroup."""
+    outcome(pod, TOOL, "exit", "0")
+    until(lambda: kept(engine), "it is kept")
+    volume = {"host_path": str(directory), "container_path": "/volume"}
+    container = run(pod, TOOL, "grow-when", "/volume/now", str(mib), mounts=[volume], **limited(memory_limit_in_bytes=limit))
+    until(container.logs, "it runs")
+    return container
+
+
+def test_more_memory_than_at_its_start_is_for_what_starts_later(pod, engine, tmp_path):
+    """The engine's own limit stays when the cgroup's is raised."""
+    container = ready_to_grow(pod, engine, tmp_path, 256, 128 << 20)
+    crictl("update", "--memory", 512 << 20, container.id)
+    assert container.cgroup().memory_limit() == 512 << 20
+    assert container.exec(TOOL, "grow", "256").stdout == "256 MiB\n"
+    (tmp_path / "now").touch()
+    assert container.wait_exit() == 7, container.logs()
+    assert 40 < int(container.logs().split()[1]) < 128
+
+
+@no_swap
+def test_less_memory_than_at_its_start_is_the_kernels_to_enforce(pod, engine, tmp_path):
+    """The engine gives what the container had; the cgroup has no longer so much."""
+    container = ready_to_grow(pod, engine, tmp_path, 256, 512 << 20)
+    crictl("update", "--memory", 96 << 20, container.id)
+    assert container.cgroup().memory_limit() == 96 << 20
+    (tmp_path / "now").touch()
+    assert container.wait_exit() == 128 + signal.SIGKILL, container.logs()
+    assert container.status()["reason"] == "OOMKilled"
 
 
 def test_nothing_of_the_compiler_is_left(pod, engine):

@@ -91,15 +91,20 @@ static int wait_for(int argc, char **argv)
     return nanosleep(&t, NULL) < 0 ? fail("nanosleep") : 0;
 }
 
-// until PATH CODE: waits until there is such a file
-static int wait_until(int argc, char **argv)
+static void wait_for_file(const char *path)
 {
     const struct timespec t = {.tv_nsec = 20000000};
     struct stat st;
     printf("waiting\n");
     fflush(stdout);
-    while (stat(argv[1], &st) < 0)
+    while (stat(path, &st) < 0)
         nanosleep(&t, NULL);
+}
+
+// until PATH CODE: waits until there is such a file
+static int wait_until(int argc, char **argv)
+{
+    wait_for_file(argv[1]);
     return atoi(argv[2]);
 }
 
@@ -112,6 +117,13 @@ static int grow(int argc, char **argv)
     printf("%d MiB\n", got);
     fflush(stdout);
     return got == want ? 0 : 7;
+}
+
+// grow-when PATH MIB: that, as soon as there is such a file
+static int grow_when(int argc, char **argv)
+{
+    wait_for_file(argv[1]);
+    return grow(argc - 1, argv + 1);
 }
 
 // hold MIB SECONDS: that much memory for so long
@@ -207,10 +219,12 @@ static const struct {
     int args; // how many at least
     int (*run)(int argc, char **argv);
 } tools[] = {
-    {"show", 0, show},      {"exit", 1, leave},       {"trap", 1, trap},        {"spin", 0, spin},
-    {"wait", 1, wait_for},  {"grow", 1, grow},        {"hold", 2, hold},        {"say", 1, say},
-    {"echo", 0, echo},      {"read", 1, read_file},   {"write", 2, write_file}, {"list", 1, list},
-    {"open", 1, open_many}, {"until", 2, wait_until}, {"fill", 2, fill},
+    {"show", 0, show},           {"exit", 1, leave},       {"trap", 1, trap},
+    {"spin", 0, spin},           {"wait", 1, wait_for},    {"grow", 1, grow},
+    {"hold", 2, hold},           {"say", 1, say},          {"echo", 0, echo},
+    {"read", 1, read_file},      {"write", 2, write_file}, {"list", 1, list},
+    {"open", 1, open_many},      {"until", 2, wait_until}, {"fill", 2, fill},
+    {"grow-when", 2, grow_when},
 };
 
 int main(int argc, char **argv)
