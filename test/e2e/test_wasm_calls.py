@@ -156,6 +156,29 @@ def test_removed_by_force_while_it_runs(pod):
     gone(pids[1])
 
 
+@pytest.mark.parametrize("method", ["Stop", "Shutdown"])
+def test_the_end_of_a_sandbox_is_that_of_its_modules(node, handler, method):
+    """containerd stops containers before their sandbox; if a sandbox is stopped under them, none runs on, nor an exec."""
+    before = kuasar.census()
+    pod = node.pod(handler)
+    busy, idle = running(pod, "spin"), running(pod, "wait", "600")
+    client = subprocess.Popen(["crictl", "exec", idle.id, TOOL, "spin"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert client.stdout.readline() == "spinning\n"
+        pids = {*busy.cgroup().pids(), *idle.cgroup().pids()}
+        assert len(pids) >= 3
+        assert wire.controller(method, wire.message((1, pod.id)), timeout=60) == b""
+        assert not pids & set(kuasar.processes()), "they have ended when it answers"
+        assert client.wait(timeout=30) != 0
+    finally:
+        client.kill()
+        client.communicate()
+    assert [container.wait_exit() for container in (busy, idle)] == [128 + signal.SIGKILL] * 2
+    until(lambda: pod.state() == "SANDBOX_NOTREADY", "containerd is told")
+    pod.remove()
+    kuasar.nothing_left(before)
+
+
 def test_removed_before_it_is_started(pod):
     created = pod.create(TOOL, "exit", "0", image=wasm.IMAGE)
     created.remove()
