@@ -12,7 +12,7 @@ from node import Failed, until
 from test_wasm import CACHE, TOOL, limited, outcome, run
 from wasm import binary
 from wasm.worker import ENTRY, Bundle, keep
-from wire import INVALID, INTERNAL, PRECONDITION, UNIMPLEMENTED
+from wire import EXHAUSTED, INVALID, INTERNAL, PRECONDITION, UNIMPLEMENTED
 
 if kuasar.KIND != "wasm":
     pytest.skip("for the Wasm kind", allow_module_level=True)
@@ -22,6 +22,8 @@ pytestmark = pytest.mark.usefixtures("image")
 ASAN = os.environ.get("KUASAR_PRESET") == "asan"
 # How many mutants of modules an engine gets; more make this a fuzzer.
 MUTANTS = {engine: int(os.environ.get("KUASAR_MUTANTS", n // (4 if ASAN else 1))) for engine, n in (("wasmtime", 1000), ("wasmedge", 300))}
+# The same in every run, so that it fails for what has changed; others come from another seed.
+SEED = int(os.environ.get("KUASAR_MUTANTS_SEED", "1"))
 MEMORY = 256 << 20
 REFUSED = (INVALID, PRECONDITION, UNIMPLEMENTED)
 
@@ -41,10 +43,10 @@ def bundle(tmp_path, group):
     return Bundle(tmp_path, cgroupsPath=group, resources={"memory": {"limit": MEMORY}, "pids": {"limit": 64}})
 
 
-def died(answer):
+def died(answer, what=""):
     """A worker that has not said whether it is ready: it was killed, and did not end by itself."""
     if answer.status is None:
-        assert answer.exit < 0 and not answer.late, answer
+        assert answer.exit < 0 and not answer.late, what or answer
     return answer.status is None
 
 
@@ -85,24 +87,29 @@ def bases(engine, tool):
 
 
 def test_mutants(bundle, engine, image):
-    """The worker always says something that can be understood, or was killed; most mutants are nothing that runs."""
-    rng = random.Random(1)
+    """The worker always says something that can be understood, or was killed; most mutants are nothing that runs. (None is
+    run, and what compiles has so much memory and so many seconds.)"""
+    print(f"KUASAR_MUTANTS_SEED={SEED}")  # shown whatever it is that fails
+    rng = random.Random(SEED)
     of = list(bases(engine, image))
     counts = {"ready": 0, "refused": 0, "killed": 0}
     for n in range(MUTANTS[engine]):
         module = binary.mutant(rng, of[n % len(of)])
         answer = bundle.work(engine, module)
-        what = f"mutant {n}: {module[:256].hex()}: {answer}"
-        if died(answer):
+        what = f"seed {SEED}, mutant {n}: {module[:256].hex()}: {answer}"
+        if died(answer, what):
             counts["killed"] += 1
         elif answer.status == 0:
             assert answer.code or engine == "wasmedge", what
             counts["ready"] += 1
         else:
-            assert answer.status in (*REFUSED, INTERNAL) and f"/{ENTRY}" in answer.text and answer.exit == 125, what
-            counts["refused"] += 1
+            assert answer.status in (*REFUSED, INTERNAL, EXHAUSTED) and f"/{ENTRY}" in answer.text and answer.exit == 125, what
+            # A compiler in a process of its own: that one was killed.
+            counts["killed" if answer.status == EXHAUSTED else "refused"] += 1
     print(counts)
-    assert counts["refused"] > MUTANTS[engine] / 2 and counts["ready"], counts
+    # Some three of a hundred are ready; what is said of few of them would not always be so.
+    assert counts["refused"] > MUTANTS[engine] / 2 or MUTANTS[engine] < 50, f"seed {SEED}: {counts}"
+    assert counts["ready"] or MUTANTS[engine] < 1000, f"seed {SEED}: {counts}"
     assert bundle.work(engine, binary.program(5), go=True).exit == 5
 
 
