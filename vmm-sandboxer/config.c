@@ -23,6 +23,7 @@ static const struct config_key keys[] = {
     ROW("hypervisor.vcpus", CONFIG_INT, vcpus, .min = 1, .max = VMM_VCPUS_MAX),
     ROW("hypervisor.memory_in_mb", CONFIG_INT, memory_in_mb, .min = VMM_MEMORY_MIN_MB,
         .max = VMM_MEMORY_MAX_MB),
+    ROW("hypervisor.accelerator", CONFIG_STRING, accelerator),
     ROW("hypervisor.kernel_params", CONFIG_STRING, kernel_params),
     ROW("hypervisor.task.debug", CONFIG_BOOL, debug),
     ROW("hypervisor.qemu_path", CONFIG_STRING, qemu.program),
@@ -56,6 +57,16 @@ static const struct config_key keys[] = {
     UNUSED("hypervisor.virtiofsd*"),
 };
 
+// NULL: the monitor has none of that name.
+static const char *accelerator_of(const struct vmm_ops *vmm, const char *name)
+{
+    for (size_t i = 0; name && vmm->accelerators && vmm->accelerators[i]; i++) {
+        if (strcmp(vmm->accelerators[i], name) == 0)
+            return vmm->accelerators[i];
+    }
+    return NULL;
+}
+
 static int check_path(const char *path, const char *key, struct error *err)
 {
     return path && *path ? ident_path_check(path, key, err) : 0;
@@ -67,6 +78,11 @@ static int check(const void *target, struct error *err)
     if (c->type && strcmp(c->type, vmm_uml.name) != 0 && strcmp(c->type, vmm_qemu.name) != 0)
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "hypervisor.type: \"%.40s\": there are uml and qemu", c->type);
+    if (c->accelerator && *c->accelerator && !accelerator_of(&vmm_qemu, c->accelerator))
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "hypervisor.accelerator: \"%.40s\": there are kvm and tcg; leave it empty "
+                         "for what is found to work",
+                         c->accelerator);
     return check_path(c->qemu.program, "hypervisor.qemu_path", err) < 0 ||
                    check_path(c->qemu.kernel, "hypervisor.kernel_path", err) < 0 ||
                    check_path(c->qemu.initrd, "hypervisor.initrd_path", err) < 0 ||
@@ -90,4 +106,5 @@ void vmm_config_files(const struct vmm_ops *vmm, struct vmm_machine *m)
     m->program = either(f->program, vmm->program);
     m->kernel = either(f->kernel, vmm->kernel);
     m->initrd = either(f->initrd, vmm->initrd);
+    m->accelerator = accelerator_of(vmm, vmm_config.accelerator);
 }

@@ -14,6 +14,7 @@ struct vmm_config {
     int64_t vcpus;        // of a pod without a CPU limit
     int64_t memory_in_mb; // of a pod without a memory limit
     char *kernel_params;  // added to the kernel's command line
+    char *accelerator;    // "kvm", "tcg"; NULL or empty: what is found to work
     bool debug;           // the guest's log says more
     struct vmm_files {
         char *program, *kernel, *initrd;
@@ -25,7 +26,8 @@ struct vmm_config {
 extern struct vmm_config vmm_config;
 extern const struct config_table vmm_config_table;
 
-// Sets the paths in a machine that are configured for this monitor; the others are its defaults.
+// Sets the paths in a machine that are configured for this monitor, or its defaults, and the
+// accelerator if one is configured.
 void vmm_config_files(const struct vmm_ops *vmm, struct vmm_machine *m);
 
 #endif

@@ -100,7 +100,7 @@ static void take_descriptors(const struct launch *l, int sock, int *ret_sock)
     (void)close_range((unsigned)keep + 1, ~0U, 0);
 }
 
-_Noreturn static void child(const struct launch *l, int sock)
+_Noreturn static void child(const struct launch *l, pid_t caller, int sock)
 {
     sigset_t none;
     setsid();
@@ -116,6 +116,10 @@ _Noreturn static void child(const struct launch *l, int sock)
         child_fail(sock, l->dir);
     take_descriptors(l, sock, &sock);
     become(l, sock);
+    // Behind the change of the user, which forgets it.
+    if (l->dies_with_caller &&
+        (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != caller))
+        child_fail(sock, "its caller is gone");
     static char *const env[] = {(char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:"
                                         "/sbin:/bin",
                                 (char *)"TMPDIR=/dev/shm", NULL};
@@ -166,11 +170,12 @@ int launch(const struct launch *l, struct process_id *ret, struct error *err)
         return error_errno(err, errno, "%s", l->argv[0]);
     _cleanup_close_ int ours = pair[0];
     _cleanup_close_ int theirs = pair[1];
+    const pid_t caller = getpid();
     pid_t pid = fork();
     if (pid < 0)
         return error_errno(err, errno, "%s", l->argv[0]);
     if (pid == 0)
-        child(l, theirs);
+        child(l, caller, theirs);
     close_fd(&theirs);
     if (follow(l, pid, ours, err) < 0 || process_identify(pid, ret) < 0) {
         kill(pid, SIGKILL);

@@ -24,13 +24,14 @@ struct launch {
     // A mount namespace of its own, in which /dev has nothing but the devices of a virtual machine
     // monitor, which everybody may open there, and a /dev/shm of its own.
     bool own_devices;
-    const int *fds; // descriptors that it gets as numbers 3, 4, ...
-    size_t n_fds;   // at most LAUNCH_FDS_MAX
-    int output;     // standard output and error; -1: /dev/null
+    bool dies_with_caller; // else it outlives the caller
+    const int *fds;        // descriptors that it gets as numbers 3, 4, ...
+    size_t n_fds;          // at most LAUNCH_FDS_MAX
+    int output;            // standard output and error; -1: /dev/null
 };
 
 // Starts it: no controlling terminal, signals at default, no new privileges, no other descriptor.
-// It outlives the caller. When this returns the program has been executed. Returns 0 or -1:
+// When this returns the program has been executed. Returns 0 or -1:
 // NOT_FOUND names the program.
 int launch(const struct launch *l, struct process_id *ret, struct error *err);
 

@@ -43,14 +43,17 @@
 #include "vmm/agent.h"
 #include "vmm/config.h"
 #include "vmm/launch.h"
+#include "vmm/probe.h"
 #include "vmm/vmm.h"
 
 // Users of machines: this, and the number of the pod's ipc namespace, which no other pod has at the
 // same time. (Numbers of namespaces count from PROC_DYNAMIC_FIRST, 0xf0000000.)
 #define USER_FIRST 0x50000000u
 #define USER_MASK  0x0fffffffu
+// Of guests that are run to see whether they do.
+#define USER_OF_PROBES (USER_FIRST + USER_MASK)
 // Seconds that a machine may take until its agent is ready, and the agent to make the pod.
-#define READY_SECONDS 40.0
+#define READY_SECONDS 34.0
 #define SETUP_SECONDS 15.0
 // Milliseconds that a helper may take to make its socket.
 #define HELPER_MS 5000
@@ -471,10 +474,11 @@ int machine_make(struct sandbox_manager *m, const struct sandbox_record *r,
                  vmm_config.kernel_params ? vmm_config.kernel_params : "");
     if (len >= (int)sizeof parameters)
         return error_set(err, STATUS_INVALID_ARGUMENT, "hypervisor.kernel_params: too long");
-    k.machine = (struct vmm_machine){.accelerator = "tcg", .parameters = parameters};
+    k.machine = (struct vmm_machine){.parameters = parameters};
     vmm_config_files(k.vmm, &k.machine);
     set_size(&k);
-    if (make_paths(&k, err) < 0 || pod_cgroup_make(m, r, getpid(), err) < 0 ||
+    if (probe_accelerator(k.vmm, m->config->dir, USER_OF_PROBES, &k.machine, err) < 0 ||
+        make_paths(&k, err) < 0 || pod_cgroup_make(m, r, getpid(), err) < 0 ||
         enter_namespaces(&k, err) < 0 || make_directories(&k, err) < 0 || make_network(&k, err) < 0)
         return -1;
     if (run_machine(&k, err) < 0 || set_up_guest(&k, err) < 0) {

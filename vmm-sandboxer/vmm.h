@@ -45,7 +45,8 @@ struct vmm_nic {
 struct vmm_machine {
     const char *program, *kernel, *initrd; // absolute paths
     const char *parameters;                // words for the kernel's command line
-    const char *accelerator;               // "kvm", "tcg"; for monitors that have a choice
+    const char *accelerator;               // one of the monitor's; NULL: it has none
+    bool bare;                             // no devices but the console
     unsigned vcpus;
     uint64_t memory; // bytes
     struct vmm_nic nics[VMM_NICS_MAX];
@@ -66,6 +67,8 @@ void vmm_word(struct vmm_command *c, const char *fmt, ...) __attribute__((format
 struct vmm_ops {
     const char *name;
     const char *program, *kernel, *initrd; // defaults
+    // What runs the guest's processors, best first, up to NULL. NULL: there is no choice.
+    const char *const *accelerators;
     // The command line that runs the machine; standard output is the console's log.
     void (*command)(const struct vmm_machine *m, struct vmm_command *ret);
 };

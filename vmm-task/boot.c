@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/services.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -117,6 +118,8 @@ void boot_read_options(struct boot_options *ret)
     const char *p = file_read_at(AT_FDCWD, "/proc/cmdline", &text) == 0 ? buf_cstr(&text) : NULL;
     while (p && *p) {
         size_t len = strcspn(p, " \n");
+        ret->probe |=
+            len == strlen(GUEST_PROBE_PARAMETER) && strncmp(p, GUEST_PROBE_PARAMETER, len) == 0;
         take_option(p, len, "task.log_level=", ret->log_level, sizeof ret->log_level);
         take_option(p, len, "task.sharefs_type=", ret->share, sizeof ret->share);
         p += len + (p[len] != '\0');

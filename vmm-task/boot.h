@@ -11,6 +11,7 @@
 struct boot_options {
     char log_level[16]; // task.log_level=
     char share[16];     // task.sharefs_type=: "virtiofs", or "" for none
+    bool probe;         // GUEST_PROBE_PARAMETER is there
 };
 
 // Reads /proc/cmdline (mounted by boot_mounts).

@@ -5,6 +5,7 @@
 // COMMAND LINE (the kernel's; names as upstream's)
 //   task.sharefs_type=virtiofs  what the host shares is mounted at /run/kuasar/shared
 //   task.log_level=LEVEL        of the log, which goes to the console
+//   task.probe=1                says that it runs, and powers off
 #include <errno.h>
 #include <linux/vm_sockets.h>
 #include <signal.h>
@@ -86,6 +87,11 @@ static int boot(struct error *err)
     if (boot_mounts(err) < 0)
         return -1;
     boot_read_options(&options);
+    if (options.probe) {
+        puts(GUEST_PROBE_MARK);
+        (void)fflush(stdout);
+        (void)reboot(RB_POWER_OFF);
+    }
     (void)log_level_parse(options.log_level, &level);
     log_setup("vmm-task", level);
     if (boot_cgroups(err) < 0)

@@ -17,8 +17,16 @@ pytestmark = pytest.mark.skipif(kuasar.KIND != "vmm", reason="of virtual machine
 
 
 @pytest.fixture
-def pod(node):
-    return node.pod(hostname="machine")
+def pod(node, request):
+    return machine(node, getattr(request, "param", "uml"))
+
+
+def machine(node, vmm="uml", **fields):
+    return node.pod(hostname="machine", annotations={"io.kuasar.vmm": vmm}, **fields)
+
+
+# QEMU without hardware for it is slow: only what is different by the monitor.
+monitors = pytest.mark.parametrize("pod", ["uml", "qemu"], indirect=True)
 
 
 def machine_pids(pod):
@@ -39,6 +47,7 @@ def monitor(pod):
     return json.loads((kuasar.STATE / f"sandboxes/{pod.id}/vm.json").read_text())["pid"]
 
 
+@monitors
 def test_a_kernel_of_its_own(pod):
     c = pod.run("sleep", "1000")
     guest = c.exec("uname", "-r").stdout.strip()
@@ -46,6 +55,7 @@ def test_a_kernel_of_its_own(pod):
     assert c.exec("cat", "/proc/sys/kernel/hostname").stdout.strip() == pod.config["hostname"]
 
 
+@monitors
 def test_logs_exit_codes_and_signals(pod):
     c = pod.run("sh", "-c", "echo out; echo err >&2; exit 7")
     assert c.wait_exit() == 7
@@ -55,6 +65,7 @@ def test_logs_exit_codes_and_signals(pod):
     assert killed.wait_exit() == 137
 
 
+@monitors
 def test_exec(pod):
     c = pod.run("sleep", "1000")
     result = c.exec("sh", "-c", "echo out; echo err >&2")
@@ -73,6 +84,7 @@ def test_a_missing_command_is_named(pod):
     assert "/no/such/program" in e.value.err
 
 
+@monitors
 def test_containers_share_the_network_and_have_the_pod_s_address(pod):
     server = pod.run("httpd", "-f", "-p", "8080", "-h", "/www")
     client = pod.run("sleep", "1000")
@@ -82,6 +94,7 @@ def test_containers_share_the_network_and_have_the_pod_s_address(pod):
     assert pod.ip() in client.exec("ip", "addr").stdout
 
 
+@monitors
 def test_nothing_is_lost_of_much_output(pod):
     c = pod.run("sh", "-c", "head -c 5000000 /dev/urandom >/big; sha256sum /big; sleep 1000")
     until(lambda: kuasar.crictl("logs", c.id).stdout.strip(), "the sum is in the log")
@@ -106,6 +119,7 @@ def test_port_forward(pod, address):
         forward.wait()
 
 
+@monitors
 def test_etc_files_and_volumes(pod, tmp_path):
     (tmp_path / "file").write_text("from the host\n")
     c = pod.run("sleep", "1000", mounts=[{"host_path": str(tmp_path), "container_path": "/vol"},
@@ -156,6 +170,7 @@ def test_mounts_of_the_host_stay_when_a_container_goes(pod, tmp_path):
         kuasar.run("umount", "-R", tmp_path)
 
 
+@monitors
 def test_limits_hold_in_the_guest(pod):
     c = pod.run("sh", "-c", "cat /sys/fs/cgroup/memory.max; x=$(head -c 100m /dev/zero | tr '\\0' x); echo $x | wc -c",
                 linux={"resources": {"memory_limit_in_bytes": 32 << 20}})
@@ -174,6 +189,7 @@ def test_stop_and_kill(pod):
     assert stubborn.wait_exit() == 137
 
 
+@monitors
 def test_a_container_is_restarted_in_the_living_machine(pod):
     before = monitor(pod)
     for attempt in range(3):
@@ -197,6 +213,7 @@ def test_what_a_machine_cannot_be_is_refused(node):
     assert "host's network" in e.value.err
 
 
+@monitors
 def test_processes_have_no_rights(pod):
     pod.run("sleep", "1000")
     pids = machine_pids(pod)
@@ -217,9 +234,9 @@ def fails(pod, container, timeout=5):
     assert container.status()["exitCode"] != 0
 
 
-@pytest.mark.parametrize("which", ["kernel-uml", "vhost-device-v", "virtiofsd"])
-def test_a_killed_process_of_the_machine_ends_the_pod(node, which):
-    pod = node.pod()
+@pytest.mark.parametrize("vmm, which", [("uml", "kernel-uml"), ("uml", "vhost-device-v"), ("uml", "virtiofsd"), ("qemu", "qemu-system-x86")])
+def test_a_killed_process_of_the_machine_ends_the_pod(node, vmm, which):
+    pod = machine(node, vmm)
     c = pod.run("sleep", "1000")
     victims = [pid for pid in machine_pids(pod) if pathlib.Path(f"/proc/{pid}/comm").read_text().startswith(which[:15])]
     os.kill(victims[0], signal.SIGKILL)
@@ -256,6 +273,7 @@ def test_a_machine_that_hangs_is_ended(node):
     assert not list(kuasar.STATE.glob(f"sandboxes/{pod.id}"))
 
 
+@monitors
 def test_sandboxer_killed(node, pod):
     c = pod.run("sleep", "1000")
     node.restart_sandboxer()

@@ -13,6 +13,19 @@ static void qemu_nic(struct vmm_command *c, size_t i, const struct vmm_nic *n)
              n->mac[0], n->mac[1], n->mac[2], n->mac[3], n->mac[4], n->mac[5]);
 }
 
+// Devices outside of the monitor; they need its memory to be shared.
+static void qemu_outside(struct vmm_command *c)
+{
+    vmm_word(c, "-chardev");
+    vmm_word(c, "socket,id=vsock,path=%s", VMM_VSOCK_DEVICE);
+    vmm_word(c, "-device");
+    vmm_word(c, "vhost-user-vsock-pci,chardev=vsock");
+    vmm_word(c, "-chardev");
+    vmm_word(c, "socket,id=fs,path=%s", VMM_FS_DEVICE);
+    vmm_word(c, "-device");
+    vmm_word(c, "vhost-user-fs-pci,chardev=fs,tag=%s", VMM_FS_TAG);
+}
+
 static void qemu_command(const struct vmm_machine *m, struct vmm_command *c)
 {
     static const char *const words[] = {
@@ -28,9 +41,7 @@ static void qemu_command(const struct vmm_machine *m, struct vmm_command *c)
         "-object",
         "rng-random,id=rng,filename=/dev/urandom",
         "-device",
-        "virtio-rng-pci,rng=rng",
-        "-device",
-        "vhost-user-vsock-pci,chardev=vsock"};
+        "virtio-rng-pci,rng=rng"};
     unsigned long long mib = m->memory >> 20;
     vmm_word(c, "%s", m->program);
     vmm_word(c, "-machine");
@@ -43,15 +54,10 @@ static void qemu_command(const struct vmm_machine *m, struct vmm_command *c)
     vmm_word(c, "%lluM", mib);
     vmm_word(c, "-object");
     vmm_word(c, "memory-backend-memfd,id=memory,size=%lluM,share=on", mib);
-    vmm_word(c, "-chardev");
-    vmm_word(c, "socket,id=vsock,path=%s", VMM_VSOCK_DEVICE);
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         vmm_word(c, "%s", words[i]);
-    // Devices outside of the monitor; they need its memory to be shared.
-    vmm_word(c, "-chardev");
-    vmm_word(c, "socket,id=fs,path=%s", VMM_FS_DEVICE);
-    vmm_word(c, "-device");
-    vmm_word(c, "vhost-user-fs-pci,chardev=fs,tag=%s", VMM_FS_TAG);
+    if (!m->bare)
+        qemu_outside(c);
     for (size_t i = 0; i < m->n_nics; i++)
         qemu_nic(c, i, &m->nics[i]);
     vmm_word(c, "-kernel");
@@ -62,10 +68,13 @@ static void qemu_command(const struct vmm_machine *m, struct vmm_command *c)
     vmm_word(c, "console=ttyS0 panic=-1 reboot=t quiet %s", m->parameters);
 }
 
+static const char *const accelerators[] = {"kvm", "tcg", NULL};
+
 const struct vmm_ops vmm_qemu = {
     .name = "qemu",
     .program = "/usr/bin/qemu-system-x86_64",
     .kernel = "/var/lib/kuasar/kernel-vm",
     .initrd = "/var/lib/kuasar/guest.img",
+    .accelerators = accelerators,
     .command = qemu_command,
 };

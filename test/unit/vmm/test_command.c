@@ -64,6 +64,18 @@ Test(command, qemu)
     has(l, " a=b c\n");
 }
 
+// To see whether guests run at all.
+Test(command, qemu_without_devices)
+{
+    static struct vmm_command c;
+    struct vmm_machine bare = machine;
+    bare.bare = true;
+    bare.n_nics = 0;
+    vmm_qemu.command(&bare, &c);
+    for (size_t i = 0; i < c.n; i++)
+        cr_expect(!strstr(c.argv[i], "socket") && !strstr(c.argv[i], "tap"), "%s", c.argv[i]);
+}
+
 Test(command, what_does_not_fit_is_noticed)
 {
     static struct vmm_command c;

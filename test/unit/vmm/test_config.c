@@ -77,6 +77,12 @@ Test(vmm_config, our_own)
     cr_expect_str_eq(m.initrd, vmm_uml.initrd);
     vmm_config_files(&vmm_qemu, &m);
     cr_expect_str_eq(m.kernel, vmm_qemu.kernel);
+    cr_expect_null(m.accelerator);
+    good("[hypervisor]\naccelerator = \"tcg\"\n");
+    vmm_config_files(&vmm_qemu, &m);
+    cr_expect_str_eq(m.accelerator, "tcg");
+    vmm_config_files(&vmm_uml, &m);
+    cr_expect_null(m.accelerator);
 }
 
 // The example says of itself that it holds the defaults.
@@ -111,4 +117,5 @@ Test(vmm_config, errors_name_the_key)
     bad("[hypervisor]\nkernel_path = \"vmlinux\"\n", "hypervisor.kernel_path");
     bad("[hypervisor]\nkernel = \"/vmlinux\"\n", "hypervisor.kernel: unknown key");
     bad("[hypervisor]\nvcpus = \"2\"\n", "wanted integer, found string");
+    bad("[hypervisor]\naccelerator = \"hvf\"\n", "hypervisor.accelerator: \"hvf\": there are kvm");
 }
