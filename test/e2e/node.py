@@ -555,8 +555,8 @@ def netns_files():
 
 
 def state_files():
-    """Files of our daemons; locks and the shim's cache of a runtime's features stay."""
-    return sorted(str(p.relative_to(STATE)) for p in STATE.rglob("*") if not p.name.endswith(".lock") and not p.name.startswith("features-"))
+    """Files of our daemons; locks and what was found out about runtimes and monitors stay."""
+    return sorted(str(p.relative_to(STATE)) for p in STATE.rglob("*") if not p.name.endswith(".lock") and not p.name.startswith(("features-", "accelerator-")))
 
 
 def http_get(port, path="/"):

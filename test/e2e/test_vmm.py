@@ -273,6 +273,14 @@ def test_a_machine_that_hangs_is_ended(node):
     assert not list(kuasar.STATE.glob(f"sandboxes/{pod.id}"))
 
 
+def test_what_runs_qemus_guests_is_found_out_once_and_said(node):
+    for _ in range(2):
+        machine(node, "qemu").remove()
+    said = re.findall(r"qemu: guests run by (kvm|tcg)$", (kuasar.LOGS / "vmm-sandboxer.log").read_text(), re.M)
+    assert len(said) == 1
+    assert (kuasar.STATE / "accelerator-qemu").read_text().startswith(f"{said[0]} ")
+
+
 @monitors
 def test_sandboxer_killed(node, pod):
     c = pod.run("sleep", "1000")

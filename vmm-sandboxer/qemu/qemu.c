@@ -2,7 +2,15 @@
 //
 // Facts: QEMU's manual (invocation, vhost-user devices); on "-M microvm" QEMU 11 ends with
 // vhost-user devices, so it is q35.
+#include <string.h>
+
 #include "vmm/vmm.h"
+
+// TCG keeps translations of pages of code until it sees the page written, and what virtiofsd writes
+// into the guest's memory it does not see: a page that held code before, and then gets another
+// program's from a file, was executed as what it had been (3 of 17 programs lived). Pages that the
+// guest's kernel clears before it gives them away are written by the guest.
+#define TCG_PARAMETERS "init_on_alloc=1 "
 
 static void qemu_nic(struct vmm_command *c, size_t i, const struct vmm_nic *n)
 {
@@ -42,6 +50,7 @@ static void qemu_command(const struct vmm_machine *m, struct vmm_command *c)
         "rng-random,id=rng,filename=/dev/urandom",
         "-device",
         "virtio-rng-pci,rng=rng"};
+    const bool emulated = strcmp(m->accelerator, "tcg") == 0;
     unsigned long long mib = m->memory >> 20;
     vmm_word(c, "%s", m->program);
     vmm_word(c, "-machine");
@@ -65,7 +74,8 @@ static void qemu_command(const struct vmm_machine *m, struct vmm_command *c)
     vmm_word(c, "-initrd");
     vmm_word(c, "%s", m->initrd);
     vmm_word(c, "-append");
-    vmm_word(c, "console=ttyS0 panic=-1 reboot=t quiet %s", m->parameters);
+    vmm_word(c, "console=ttyS0 panic=-1 reboot=t quiet %s%s", emulated ? TCG_PARAMETERS : "",
+             m->parameters);
 }
 
 static const char *const accelerators[] = {"kvm", "tcg", NULL};

@@ -61,7 +61,18 @@ Test(command, qemu)
         "\n-netdev\ntap,id=net0,ifname=tap_kua_2,script=no,downscript=no\n-device\nvirtio-net-pci,"
         "netdev=net0,romfile=,mac=02:00:fe:03:04:05\n");
     has(l, "\n-kernel\n/k\n-initrd\n/i\n-append\n");
-    has(l, " a=b c\n");
+    has(l, " init_on_alloc=1 a=b c\n");
+}
+
+Test(command, qemu_with_hardware)
+{
+    static struct vmm_command c;
+    struct vmm_machine fast = machine;
+    fast.accelerator = "kvm";
+    vmm_qemu.command(&fast, &c);
+    for (size_t i = 0; i < c.n; i++)
+        cr_expect(!strstr(c.argv[i], "tcg") && !strstr(c.argv[i], "init_on_alloc"), "%s",
+                  c.argv[i]);
 }
 
 // To see whether guests run at all.
