@@ -384,8 +384,9 @@ static int bind_apply(const struct mount_spec *spec, const struct options *o, in
     if (tree < 0)
         return -errno;
     struct mount_attr attr = bind_attr(o);
+    unsigned whole = spec->flags_on_top ? 0 : recursive;
     if ((attr.attr_set || attr.attr_clr) &&
-        mount_setattr(tree, "", AT_EMPTY_PATH | recursive, &attr, sizeof(attr)) < 0)
+        mount_setattr(tree, "", AT_EMPTY_PATH | whole, &attr, sizeof(attr)) < 0)
         return -errno;
     struct mount_attr deep = o->deep;
     if (deep.attr_clr &&

@@ -14,6 +14,9 @@ struct mount_spec {
     const char *source;
     const char *const *options; // n_options strings
     size_t n_options;
+    // Flags of an "rbind" hold for its uppermost mount alone, as an OCI runtime has it, and not for
+    // the whole tree. (Those of recursive words, "rro", are for the whole tree in any case.)
+    bool flags_on_top;
     // A directory that is to be the lowest layer of an overlay, if that costs nobody anything: the
     // overlay is writable and on the same file system (inodes would look different otherwise), maps
     // no ids, and takes one more; else it goes without. NULL: none.

@@ -355,12 +355,15 @@ static int make_target(const char *path, const char *source, struct error *err)
 }
 
 // What is mounted below the source later is seen, what is unmounted here stays mounted there.
-static int show_one(const struct task *t, const char *name, const char *source, bool readonly,
-                    struct error *err)
+static int show_one(const struct task *t, const char *name, const char *source,
+                    enum remote_access access, struct error *err)
 {
     static const char *const options[] = {"rbind", "rslave", "ro"};
-    const struct mount_spec spec = {
-        .type = "bind", .source = source, .options = options, .n_options = readonly ? 3 : 2};
+    const struct mount_spec spec = {.type = "bind",
+                                    .source = source,
+                                    .options = options,
+                                    .n_options = access == REMOTE_RW ? 2 : 3,
+                                    .flags_on_top = access == REMOTE_RO};
     char path[PATH_MAX];
     if (shown_path(t, path, name) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "container %s: path too long", t->id);
@@ -377,11 +380,11 @@ static int show_work(void *arg, void *reply, size_t *reply_len, struct error *er
         return error_set(err, STATUS_INVALID_ARGUMENT, "container %s: path too long", t->id);
     if (mkdir(path, 0755) < 0)
         return error_errno(err, errno, "%s", path);
-    if (show_one(t, "rootfs", rootfs, false, err) < 0)
+    if (show_one(t, "rootfs", rootfs, REMOTE_RW, err) < 0)
         return error_wrap(err, "rootfs");
     for (size_t i = 0; i < e->shares.n; i++) {
         const struct remote_share *share = &e->shares.list[i];
-        if (show_one(t, share->name, share->source, share->readonly, err) < 0)
+        if (show_one(t, share->name, share->source, share->access, err) < 0)
             return -1;
     }
     return 0;

@@ -16,29 +16,53 @@ void remote_shares_done(struct remote_shares *s)
     s->n = 0;
 }
 
-static bool is_word(json_object *options, const char *word)
+// The word's place among the options, or -1.
+static ssize_t find_word(json_object *options, const char *word)
 {
     for (size_t i = 0; options && i < json_object_array_length(options); i++) {
         json_object *o = json_object_array_get_idx(options, i);
         if (json_object_is_type(o, json_type_string) &&
             strcmp(json_object_get_string(o), word) == 0)
-            return true;
+            return (ssize_t)i;
     }
-    return false;
+    return -1;
+}
+
+static bool is_word(json_object *options, const char *word)
+{
+    return find_word(options, word) >= 0;
 }
 
 // As an OCI runtime tells a bind mount: by its type, or by its options.
-static int is_bind(json_object *mount, bool *ret, bool *ret_readonly, struct error *err)
+static int is_bind(json_object *mount, bool *ret, json_object **ret_options, struct error *err)
 {
-    json_object *options = NULL;
     const char *type = NULL;
+    *ret_options = NULL;
     if (json_get_string(mount, "type", &type, err) < 0 ||
-        json_get_array(mount, "options", &options, err) < 0)
+        json_get_array(mount, "options", ret_options, err) < 0)
         return -1;
-    *ret = (type && strcmp(type, "bind") == 0) || is_word(options, "bind") ||
-           is_word(options, "rbind");
-    *ret_readonly = is_word(options, "ro") || is_word(options, "rro");
+    *ret = (type && strcmp(type, "bind") == 0) || is_word(*ret_options, "bind") ||
+           is_word(*ret_options, "rbind");
     return 0;
+}
+
+static enum remote_access take_access(json_object *options)
+{
+    if (is_word(options, "rro"))
+        return REMOTE_RRO;
+    enum remote_access access = REMOTE_RW;
+    for (ssize_t i; (i = find_word(options, "ro")) >= 0; access = REMOTE_RO)
+        json_object_array_del_idx(options, (size_t)i, 1);
+    return access;
+}
+
+static int check_propagation(json_object *options, struct error *err)
+{
+    if (!is_word(options, "rshared") && !is_word(options, "shared"))
+        return 0;
+    return error_set(err, STATUS_UNIMPLEMENTED,
+                     "options: rshared: what is mounted in a virtual machine cannot show up on the "
+                     "host; use HostToContainer for mountPropagation, or another runtime class");
 }
 
 const char *remote_share_refused(mode_t mode)
@@ -57,8 +81,8 @@ const char *remote_share_refused(mode_t mode)
     }
 }
 
-static int share(struct remote_shares *s, const char *source, bool readonly, char name[16],
-                 struct error *err)
+static int share(struct remote_shares *s, const char *source, enum remote_access access,
+                 char name[16], struct error *err)
 {
     if (ident_path_check(source, "source", err) < 0)
         return -1;
@@ -69,7 +93,7 @@ static int share(struct remote_shares *s, const char *source, bool readonly, cha
     new->source = strdup(source);
     if (!new->source)
         return error_errno(err, ENOMEM, "source %s", source);
-    new->readonly = readonly;
+    new->access = access;
     snprintf(new->name, sizeof(new->name), "m%zu", s->n++);
     memcpy(name, new->name, sizeof(new->name));
     return 0;
@@ -87,18 +111,19 @@ static int put_string(json_object *o, const char *key, const char *value)
 static int rewrite_mount(json_object *mount, const char *guest_dir, struct remote_shares *s,
                          struct error *err)
 {
+    json_object *options = NULL;
     const char *source = NULL;
     char name[16], path[512];
-    bool bind = false, readonly = false;
-    if (is_bind(mount, &bind, &readonly, err) < 0)
+    bool bind = false;
+    if (is_bind(mount, &bind, &options, err) < 0)
         return -1;
     if (!bind)
         return 0;
-    if (json_get_string(mount, "source", &source, err) < 0)
+    if (check_propagation(options, err) < 0 || json_get_string(mount, "source", &source, err) < 0)
         return -1;
     if (!source)
         return error_set(err, STATUS_INVALID_ARGUMENT, "source: missing");
-    if (share(s, source, readonly, name, err) < 0)
+    if (share(s, source, take_access(options), name, err) < 0)
         return -1;
     snprintf(path, sizeof(path), "%s/%s", guest_dir, name);
     return put_string(mount, "source", path) < 0 ? error_errno(err, ENOMEM, "source") : 0;

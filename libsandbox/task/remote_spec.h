@@ -18,7 +18,7 @@
 struct remote_share {
     char *source; // owned
     char name[16];
-    bool readonly;
+    enum remote_access { REMOTE_RW, REMOTE_RO, REMOTE_RRO } access; // RRO: mounts below, too
 };
 
 struct remote_shares {
@@ -27,7 +27,8 @@ struct remote_shares {
 };
 
 // Rewrites a copy of `spec`; sources of bind mounts become paths below `guest_dir` ("GUEST_SHARED/
-// <container>"), linux.cgroupsPath becomes `cgroup`. Touches
+// <container>"), linux.cgroupsPath becomes `cgroup`. A mount that is read-only without those below
+// it is so by the host alone: to the guest they all are one. Touches
 // nothing outside the process. Returns the text of the guest's config.json (malloc), or NULL:
 // INVALID_ARGUMENT or UNIMPLEMENTED names the field.
 char *remote_spec_make(json_object *spec, const char *guest_dir, const char *cgroup,

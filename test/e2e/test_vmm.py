@@ -153,6 +153,31 @@ def test_read_only_is_so_for_the_whole_guest(pod, tmp_path):
     assert set(options) == {"/", "/etc", f"/{c.id}/rootfs", *volumes}, "and nothing else of the host"
 
 
+def test_read_only_without_the_mounts_below(pod, tmp_path):
+    """As an OCI runtime has it, unless a mount is to be read-only with all that is below."""
+    (tmp_path / "sub").mkdir()
+    kuasar.run("mount", "-t", "tmpfs", "sub", tmp_path / "sub")
+    try:
+        c = pod.run("sleep", "1000", mounts=[{"host_path": str(tmp_path), "container_path": "/vol", "readonly": True}])
+        assert "Read-only file system" in c.exec("sh", "-c", "touch /vol/x 2>&1; true").stdout
+        c.exec("touch", "/vol/sub/x")
+        assert (tmp_path / "sub/x").exists()
+    finally:
+        kuasar.run("umount", tmp_path / "sub")
+
+
+def test_mounts_of_a_guest_cannot_be_the_hosts(pod, tmp_path):
+    kuasar.run("mount", "--bind", tmp_path, tmp_path)
+    kuasar.run("mount", "--make-shared", tmp_path)
+    try:
+        c = pod.create("true", mounts=[{"host_path": str(tmp_path), "container_path": "/vol", "propagation": 2}])
+        with pytest.raises(kuasar.Failed) as e:
+            c.start()
+        assert "mounts[" in e.value.err and "HostToContainer" in e.value.err
+    finally:
+        kuasar.run("umount", tmp_path)
+
+
 def test_mounts_of_the_host_stay_when_a_container_goes(pod, tmp_path):
     (tmp_path / "sub").mkdir()
     kuasar.run("mount", "--bind", tmp_path, tmp_path)

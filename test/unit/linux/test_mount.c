@@ -88,6 +88,22 @@ Test(mount, rbind_ro_holds_for_the_whole_tree, .init = support_private_mounts)
     cr_assert_eq(mkdir("/mnt/from/sub/x", 0755), 0);
 }
 
+Test(mount, or_for_its_uppermost_alone, .init = support_private_mounts)
+{
+    support_mkdir("/mnt/from");
+    support_mkdir("/mnt/to");
+    support_mkdir("/mnt/from/sub");
+    cr_assert_eq(mount("sub", "/mnt/from/sub", "tmpfs", 0, NULL), 0);
+    struct mount_spec spec = {.type = "bind",
+                              .source = "/mnt/from",
+                              OPTIONS("rbind", "rprivate", "ro"),
+                              .flags_on_top = true};
+    apply(&spec, "/mnt/to");
+    cr_assert_eq(mkdir("/mnt/to/x", 0755), -1);
+    cr_assert_eq(errno, EROFS);
+    cr_assert_eq(mkdir("/mnt/to/sub/x", 0755), 0);
+}
+
 Test(mount, propagation_words_take_effect, .init = support_private_mounts)
 {
     support_mkdir("/mnt/from");

@@ -42,15 +42,26 @@ Test(remote_spec, sources_of_binds_become_shares)
            "{\"destination\":\"/b\",\"source\":\"/etc/passwd\",\"options\":[\"bind\"]}]}",
            "{\"mounts\":[{\"destination\":\"/"
            "a\",\"type\":\"bind\",\"source\":\"/run/kuasar/shared/c1/m0\",\"options\":"
-           "[\"rbind\",\"ro\"]},{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
+           "[\"rbind\"]},{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
            "{\"destination\":\"/b\",\"source\":\"/run/kuasar/shared/c1/m1\",\"options\":"
            "[\"bind\"]}]}");
     cr_assert_eq(shares.n, 2);
     cr_assert_str_eq(shares.list[0].source, "/etc");
     cr_assert_str_eq(shares.list[0].name, "m0");
-    cr_assert(shares.list[0].readonly);
-    cr_assert_not(shares.list[1].readonly);
+    cr_assert_eq(shares.list[0].access, REMOTE_RO);
+    cr_assert_eq(shares.list[1].access, REMOTE_RW);
     cr_assert_str_eq(shares.list[1].source, "/etc/passwd");
+    remote_shares_done(&shares);
+}
+
+// Of mounts that are read-only with all below them the guest's is, too.
+Test(remote_spec, read_only_with_all_that_is_below)
+{
+    expect("{\"mounts\":[{\"type\":\"bind\",\"source\":\"/etc\",\"options\":[\"rbind\",\"rro\"]},"
+           "{\"type\":\"tmpfs\",\"source\":\"t\",\"options\":[\"ro\"]}]}",
+           "{\"mounts\":[{\"type\":\"bind\",\"source\":\"/run/kuasar/shared/c1/m0\",\"options\":"
+           "[\"rbind\",\"rro\"]},{\"type\":\"tmpfs\",\"source\":\"t\",\"options\":[\"ro\"]}]}");
+    cr_assert_eq(shares.list[0].access, REMOTE_RRO);
     remote_shares_done(&shares);
 }
 
@@ -81,6 +92,8 @@ Test(remote_spec, what_cannot_be_had_is_refused_with_the_reason)
                    "mounts[0]: source");
     expect_refused("{\"mounts\":[{\"type\":\"bind\"}]}", STATUS_INVALID_ARGUMENT,
                    "source: missing");
+    expect_refused("{\"mounts\":[{\"type\":\"bind\",\"source\":\"/a\",\"options\":[\"rshared\"]}]}",
+                   STATUS_UNIMPLEMENTED, "mounts[0]: options: rshared: ");
     expect_refused("{\"mounts\":[3]}", STATUS_INVALID_ARGUMENT, "mounts[0]");
     expect_refused("{\"mounts\":{}}", STATUS_INVALID_ARGUMENT, "mounts");
     expect_refused("{\"linux\":{\"namespaces\":[{\"type\":\"user\"}]}}", STATUS_UNIMPLEMENTED,
