@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/any.h"
+#include "api/guest.pb-c.h"
 #include "api/internal.pb-c.h"
 #include "api/services.h"
 #include "base/cleanup.h"
@@ -24,6 +26,9 @@
 // time is late, too.)
 #define FOLLOW_SECONDS 4
 #define FOLLOW_LATE    5
+
+// Seconds between two looks at the guest's clock.
+#define CLOCK_SECONDS 60
 
 static void follow(struct guest *g);
 
@@ -177,6 +182,31 @@ static void on_events(const uint8_t *data, size_t len, const struct error *err, 
     guest_put(g);
 }
 
+static void on_clock_set(const ProtobufCMessage *reply, const struct error *err, void *arg)
+{
+    struct guest *g = arg;
+    g->clock = NULL;
+    if (err)
+        log_warn("sandbox %s: its clock is not set: %s", g->sandbox_id, err->text);
+}
+
+// A guest's clock goes astray, and stands still while its machine does.
+static void set_clock(struct guest *g)
+{
+    Guest__SetTimeRequest req = GUEST__SET_TIME_REQUEST__INIT;
+    Google__Timestamp now;
+    struct error err = {0};
+    if (g->clock || ev_now(g->server->loop) - g->clock_set < CLOCK_SECONDS)
+        return;
+    g->clock_set = ev_now(g->server->loop);
+    timestamp_now(&now);
+    req.now = &now;
+    g->clock = guest_call(g, SERVICE_GUEST, "SetTime", NULL, &req.base, &google__empty__descriptor,
+                          FOLLOW_SECONDS + FOLLOW_LATE, on_clock_set, g, &err);
+    if (!g->clock)
+        log_warn("sandbox %s: its clock is not set: %s", g->sandbox_id, err.text);
+}
+
 static void follow(struct guest *g)
 {
     Internal__EventsRequest req = INTERNAL__EVENTS_REQUEST__INIT;
@@ -184,6 +214,7 @@ static void follow(struct guest *g)
     size_t len = 0;
     if (g->dead || g->follow)
         return;
+    set_clock(g);
     g->asked = ev_now(g->server->loop);
     req.epoch = g->epoch;
     req.after = g->last;
@@ -237,6 +268,7 @@ static struct guest *guest_free(struct guest *g)
 {
     if (g->client && g->follow)
         ttrpc_client_forget(g->client, g->follow);
+    guest_call_forget(g->clock);
     guest_ports_free(g->ports);
     ttrpc_client_free(g->client);
     free(g->sandbox_id);

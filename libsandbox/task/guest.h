@@ -29,9 +29,11 @@ struct guest {
     unsigned refs;
     uint64_t follow; // number of the open Events call
     uint64_t epoch, last;
-    ev_tstamp asked;  // when the open Events call was made
-    bool dead;        // the agent is gone: every call fails
-    uint64_t streams; // ids given so far
+    ev_tstamp asked;          // when the open Events call was made
+    struct guest_call *clock; // an open SetTime call
+    ev_tstamp clock_set;      // when the last was made
+    bool dead;                // the agent is gone: every call fails
+    uint64_t streams;         // ids given so far
     LIST_ENTRY(guest) link;
 };
 

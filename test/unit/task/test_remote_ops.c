@@ -324,6 +324,27 @@ Test(remote_ops, a_container_s_life)
     down(n);
 }
 
+// When the machine is met, and every minute; an agent that cannot is no reason to end it.
+Test(remote_ops, the_guest_s_clock_is_set)
+{
+    struct node *n = up();
+    create(n, "c1");
+    const struct asked *a = asked(n, "SetTime");
+    struct error err = {0};
+    Guest__SetTimeRequest *r = (Guest__SetTimeRequest *)api_message_decode(
+        &guest__set_time_request__descriptor, a->payload, a->len, &err);
+    cr_assert(r && r->now, "%s", err.text);
+    cr_assert_leq(llabs((long long)r->now->seconds - (long long)time(NULL)), 5);
+    api_message_free(&r->base);
+    say_error(n, "SetTime", STATUS_INTERNAL, "it has stopped");
+    say_exit(n, "other", "", 0);
+    asked(n, "Events");
+    for (size_t i = 0; i < agent.n_asked; i++)
+        cr_assert(!agent.asked[i].open || strcmp(agent.asked[i].method, "SetTime") != 0);
+    cr_assert(machine_lives());
+    down(n);
+}
+
 Test(remote_ops, exits_of_others_are_not_believed)
 {
     struct node *n = up();
