@@ -29,6 +29,8 @@
 #define SETUP_SECONDS 30.0
 #define FAREWELL      0.05
 #define SYSCTLS_MAX   256
+// As the pods of other kinds have it.
+#define SHM_OPTIONS "mode=1777,size=65536k"
 // Seconds that the clock may be off: a clock that jumps is worse than one that is a little late, as
 // the host's time is when it gets here.
 #define CLOCK_TOLERANCE 0.05
@@ -95,15 +97,19 @@ static int make_machine(const Guest__SetupRequest *req, struct error *err)
 static int make_pod(void *arg, void *reply, size_t *reply_len, struct error *err)
 {
     const Guest__SetupRequest *req = ((const struct guest_service *)arg)->setup_request;
-    char dir[PATH_MAX], ns[PATH_MAX], pid[PATH_MAX];
+    char dir[PATH_MAX], ns[PATH_MAX], pid[PATH_MAX], shm[PATH_MAX];
     struct process_id init = {0};
     if (path_format(dir, sizeof dir, GUEST_DIR "/sandboxes/%s", req->sandbox_id) < 0 ||
         path_format(ns, sizeof ns, "%s/ns", dir) < 0 ||
-        path_format(pid, sizeof pid, "%s/pid", ns) < 0)
+        path_format(pid, sizeof pid, "%s/pid", ns) < 0 ||
+        path_format(shm, sizeof shm, "%s/shm", dir) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "sandbox_id: too long");
     int r = file_mkdir_all(ns, 0700);
     if (r < 0)
         return error_errno(err, r, "%s", ns);
+    if (mkdir(shm, 0700) < 0 ||
+        mount("shm", shm, "tmpfs", MS_NOEXEC | MS_NOSUID | MS_NODEV, SHM_OPTIONS) < 0)
+        return error_errno(err, errno, "%s", shm);
     const struct namespace_plan plan = {.dir = ns,
                                         .pid = req->shared_pid,
                                         .init_path = "/sbin/pod-init",
@@ -116,7 +122,7 @@ static int make_pod(void *arg, void *reply, size_t *reply_len, struct error *err
                             .hosts = (char *)GUEST_DIR "/shared/etc/hosts",
                             .hostname = (char *)GUEST_DIR "/shared/etc/hostname",
                             .resolv_conf = (char *)GUEST_DIR "/shared/etc/resolv.conf",
-                            .shm = (char *)"/dev/shm"};
+                            .shm = shm};
     return pod_store(&pod, dir, err);
 }
 

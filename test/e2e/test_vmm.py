@@ -134,6 +134,14 @@ def test_etc_files_and_volumes(pod, tmp_path):
     assert "127.0.0.1" in c.exec("cat", "/etc/hosts").stdout
 
 
+def test_shm_is_the_pods_and_as_with_others(pod):
+    a, b = pod.run("sleep", "1000"), pod.run("sleep", "1000")
+    a.exec("sh", "-c", "echo shared >/dev/shm/x")
+    assert b.exec("cat", "/dev/shm/x").stdout == "shared\n"
+    line = next(line.split() for line in a.exec("cat", "/proc/mounts").stdout.splitlines() if " /dev/shm " in line)
+    assert line[0] == "shm" and line[2] == "tmpfs" and {"size=65536k", "nosuid", "noexec", "nodev"} <= set(line[3].split(","))
+
+
 def test_sockets_of_the_host_are_refused_with_the_reason(pod):
     c = pod.create("true", mounts=[{"host_path": kuasar.CONTAINERD_SOCKET, "container_path": "/s"}])
     with pytest.raises(kuasar.Failed) as e:
