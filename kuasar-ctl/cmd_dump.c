@@ -101,13 +101,11 @@ static void add_json(struct dump *d, const char *name, json_object *o)
     json_object_put(o);
 }
 
-// Reads a file; at most `max` bytes of its end. Returns 0 or -errno.
-static int read_end(const char *path, size_t max, struct buf *out)
+// Reads an open file; at most `max` bytes of its end. Returns 0 or -errno.
+static int read_end_of(int fd, size_t max, struct buf *out)
 {
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
-    buf_init(out, max);
-    if (fd < 0 || fstat(fd, &st) < 0)
+    if (fstat(fd, &st) < 0)
         return -errno;
     if (!S_ISREG(st.st_mode))
         return -EINVAL;
@@ -124,6 +122,13 @@ static int read_end(const char *path, size_t max, struct buf *out)
         out->len += (size_t)n;
     }
     return 0;
+}
+
+static int read_end(const char *path, size_t max, struct buf *out)
+{
+    buf_init(out, max);
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return fd < 0 ? -errno : read_end_of(fd, max, out);
 }
 
 // A file as it is.
@@ -399,6 +404,31 @@ static void add_daemon(struct dump *d, const struct source *s)
         add_file(d, name, path, LOG_MAX);
 }
 
+// The console of a sandbox that is a machine. Its monitor owns the directory, which the daemons
+// alone see, and may have put links there.
+static void add_console(struct dump *d, const struct item *item)
+{
+    const struct source *s = item->source;
+    char path[PATH_MAX], name[TAR_NAME_MAX];
+    _cleanup_(buf_free) struct buf text;
+    buf_init(&text, LOG_MAX);
+    if (item->entry->type != INTERNAL__ENTRY_TYPE__ENTRY_SANDBOX || !s->daemon ||
+        d->ctl->options->no_logs ||
+        path_format(path, sizeof path, "/proc/%d/root%s/sandboxes/%s/vm", s->daemon->pid,
+                    s->kind->dir, item->entry->id) < 0)
+        return;
+    _cleanup_close_ int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (dir < 0)
+        return; // it is none
+    _cleanup_close_ int fd = file_open_inside(dir, "console.log", O_RDONLY | O_NONBLOCK);
+    int r = fd < 0 ? fd : read_end_of(fd, LOG_MAX, &text);
+    snprintf(name, sizeof name, "logs/%s-console-%s.log", s->kind->name, item->entry->id);
+    if (r < 0)
+        missing(d, name, strerror(-r));
+    else
+        add(d, name, text.data, text.len);
+}
+
 static void add_journal(struct dump *d, const struct kind *kind)
 {
     char unit[128], task_unit[128], name[TAR_NAME_MAX];
@@ -418,6 +448,8 @@ static void add_view(struct dump *d, struct view *v)
     add_json(d, "list.json", json_of_view(v));
     for (size_t i = 0; i < v->n_items && i < DETAILS_MAX; i++)
         add_details(d, v, &v->items[i]);
+    for (size_t i = 0; i < v->n_items && i < DETAILS_MAX; i++)
+        add_console(d, &v->items[i]);
     for (size_t i = 0; i < v->n_sources; i++) {
         add_events(d, &v->sources[i]);
         add_daemon(d, &v->sources[i]);

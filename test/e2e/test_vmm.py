@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import tarfile
 
 import pytest
 
@@ -140,6 +141,22 @@ def test_shm_is_the_pods_and_as_with_others(pod):
     assert b.exec("cat", "/dev/shm/x").stdout == "shared\n"
     line = next(line.split() for line in a.exec("cat", "/proc/mounts").stdout.splitlines() if " /dev/shm " in line)
     assert line[0] == "shm" and line[2] == "tmpfs" and "size=65536k" in line[3].split(",")
+
+
+def test_a_dump_has_the_console_and_follows_no_link_out(node, pod):
+    def console():
+        path = node.dir / f"dump-{os.urandom(4).hex()}.tar"
+        kuasar.run("kuasar-ctl", "dump", "-o", path, check=False)
+        with tarfile.open(path) as tar:
+            return {m.name.removeprefix("kuasar-dump/"): tar.extractfile(m).read() for m in tar if m.isfile()}
+    name = f"logs/vmm-console-{pod.id}.log"
+    assert b"eth0" in console()[name]  # the kernel's word
+    log = kuasar.of_space(kuasar.STATE / f"sandboxes/{pod.id}/vm/console.log")
+    log.unlink()
+    log.symlink_to("/etc/shadow")
+    files = console()
+    assert name not in files and name in files["errors"].decode()
+    assert not any(b"root:" in text for file, text in files.items() if file.startswith("logs/vmm-console"))
 
 
 def test_sockets_of_the_host_are_refused_with_the_reason(pod):
