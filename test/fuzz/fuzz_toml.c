@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/config.h"
+#include "base/log.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -28,6 +29,7 @@ static const struct config_key keys[] = {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    log_setup("fuzz", LOG_LEVEL_ERROR);
     struct settings s = {.limit = 1};
     struct error err = {0};
     int r = config_parse("fuzz.toml", (const char *)data, size, keys, ARRAY_SIZE(keys), &s, &err);
