@@ -69,6 +69,7 @@ static int serve(struct error *err)
                                        .program = "vmm-task",
                                        .version = KUASAR_VERSION "-" KUASAR_COMMIT,
                                        .more = &guest.service.rpc,
+                                       .one_peer = true,
                                        .ops = &task_oci_ops};
     static struct agent agent;
     agent = (struct agent){loop, task_server_new(loop, reaper, &config, err)};

@@ -130,6 +130,8 @@ struct task_server *task_server_new(struct ev_loop *loop, struct reaper *reaper,
         error_errno(err, r, "%s", config->dir);
         return task_server_free(s);
     }
+    if (config->one_peer)
+        streams_set_once(s->stdio.streams);
     s->tasks = map_new();
     s->events = task_events_new(loop, config->containerd_events);
     s->metrics = http_server_new(loop, page, s);

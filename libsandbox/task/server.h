@@ -32,6 +32,7 @@ struct task_config {
     const char *version;              // for that and the Pods service
     const char *metrics_address;      // loopback address and port for metrics; NULL or "": none
     const struct rpc_service *more;   // served beside ours; borrowed; NULL: none
+    bool one_peer;                    // whose streams are lost with its connection, for good
     const struct rlimit *files;       // limit of open files of runtimes and containers; NULL: ours
     const struct mount_space *mounts; // borrowed; NULL: the host's
     const struct task_ops *ops;

@@ -39,7 +39,7 @@ struct streams {
     struct map *claimed;         // id -> stream
     LIST_HEAD(, peer) unclaimed; // with those that are not named
     size_t n_unclaimed;
-    bool draining;
+    bool draining, once;
 };
 
 // ---- ids ------------------------------------------------------------------------------------
@@ -251,8 +251,9 @@ static void on_writable(struct rpc_stream *rpc, void *arg)
 
 static void on_closed(struct rpc_stream *rpc, const struct error *err, void *arg)
 {
+    const bool once = ((const struct peer *)arg)->streams->once;
     struct stream *st = peer_free(arg);
-    if (st && err)
+    if (st && err && !once)
         st->user->changed(st->arg);
     else if (st)
         st->user->ended(st->arg);
@@ -390,6 +391,11 @@ struct streams *streams_new(struct ev_loop *loop)
     s->parked = map_new();
     s->claimed = map_new();
     return s->parked && s->claimed ? s : streams_free(s);
+}
+
+void streams_set_once(struct streams *s)
+{
+    s->once = true;
 }
 
 struct streams *streams_free(struct streams *s)

@@ -56,6 +56,9 @@ struct streams *streams_new(struct ev_loop *loop);
 struct streams *streams_free(struct streams *s);
 // For ttrpc_server_set_streams; lives as long as `s`.
 const struct rpc_stream_method *streams_methods(const struct streams *s);
+// From now on a peer whose connection is lost counts as one that has ended its side: none comes
+// again (as containerd does after a restart).
+void streams_set_once(struct streams *s);
 // Ends every peer and refuses new ones: no process is left.
 void streams_drain(struct streams *s);
 // Number of peers that are not claimed.

@@ -112,6 +112,20 @@ static size_t fill(struct output *t)
     return written;
 }
 
+// An exit need not wait for a reader that comes back.
+Test(stream_io, a_reader_that_is_lost_for_good_has_had_all)
+{
+    struct output t;
+    output_up(&t);
+    streams_set_once(t.w.streams);
+    process_writes(t.process, &(size_t){0}, 100);
+    stream_peer_close(&t.p);
+    until_in(t.w.loop, t.told);
+    cr_expect(stream_out_handed(t.o));
+    stream_peer_opened(&t.p, t.w.loop, t.w.path, "c2-stdout");
+    output_down(&t);
+}
+
 Test(stream_io, a_reader_that_allows_nothing_stops_the_process)
 {
     struct output t;
