@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "linux/confine.h"
 
 // Every id but the one that means none.
 #define ALL_IDS "0 0 4294967295"
@@ -116,6 +117,11 @@ _Noreturn static void child(const struct launch *l, pid_t caller, int sock)
         child_fail(sock, l->dir);
     take_descriptors(l, sock, &sock);
     become(l, sock);
+    struct error err = {0};
+    if (l->filtered && confine_server(&err) < 0) {
+        (void)!write(sock, &err, sizeof err);
+        _exit(127);
+    }
     // Behind the change of the user, which forgets it.
     if (l->dies_with_caller &&
         (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != caller))

@@ -24,6 +24,7 @@ struct launch {
     // A mount namespace of its own, in which /dev has nothing but the devices of a virtual machine
     // monitor, which everybody may open there, and a /dev/shm of its own.
     bool own_devices;
+    bool filtered;         // system calls by which it would get more rights fail (confine_server)
     bool dies_with_caller; // else it outlives the caller
     const int *fds;        // descriptors that it gets as numbers 3, 4, ...
     size_t n_fds;          // at most LAUNCH_FDS_MAX

@@ -271,7 +271,8 @@ static int start_vsock(struct making *k, int log, struct error *err)
 {
     static const char *const argv[] = {"vhost-device-vsock", "--guest-cid", "3",       "--socket",
                                        VMM_VSOCK_DEVICE,     "--uds-path",  VMM_VSOCK, NULL};
-    const struct launch l = {.argv = argv, .dir = k->vm, .user = k->user, .output = log};
+    const struct launch l = {
+        .argv = argv, .dir = k->vm, .user = k->user, .filtered = true, .output = log};
     if (launch(&l, &k->vsock_device, err) < 0)
         return -1;
     return await_socket(k, VMM_VSOCK_DEVICE, &k->vsock_device, err) < 0
@@ -314,8 +315,12 @@ static int start_monitor(struct making *k, int log, struct error *err)
     k->vmm->command(&k->machine, &c);
     if (c.overflow)
         return error_set(err, STATUS_INTERNAL, "%s: its command line is too long", k->vmm->name);
-    const struct launch l = {
-        .argv = c.argv, .dir = k->vm, .user = k->user, .own_devices = true, .output = log};
+    const struct launch l = {.argv = c.argv,
+                             .dir = k->vm,
+                             .user = k->user,
+                             .own_devices = true,
+                             .filtered = true,
+                             .output = log};
     return launch(&l, &k->monitor, err);
 }
 

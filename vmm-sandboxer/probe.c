@@ -92,6 +92,7 @@ static const char *try_one(const struct vmm_ops *vmm, const char *dir, uid_t use
                              .dir = dir,
                              .user = user,
                              .own_devices = true,
+                             .filtered = true,
                              .dies_with_caller = true,
                              .output = theirs};
     if (launch(&l, &id, err) < 0)

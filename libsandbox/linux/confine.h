@@ -15,4 +15,10 @@ int confine_daemon(struct error *err);
 // makes; the rest fails with ENOSYS. Needs CAP_SETPCAP; /proc may be absent. Returns 0 or -1.
 int confine_init(struct error *err);
 
+// For a program without rights that serves a guest, the monitor of a virtual machine or a device of
+// it, before it is executed: namespaces, mounts, keys, programs for the kernel, io_uring and what
+// else would give it more or reach far into the kernel fails with EPERM, for it and what it starts;
+// all other calls are left to it. Sets no_new_privs. Returns 0 or -1.
+int confine_server(struct error *err);
+
 #endif

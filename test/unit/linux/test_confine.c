@@ -75,3 +75,33 @@ Test(confine, init_has_nothing)
     int status = support_wait(pid);
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%x", status);
 }
+
+static void denied(long result, const char *what)
+{
+    cr_expect(result < 0 && errno == EPERM, "%s: %ld, %s", what, result, strerror(errno));
+}
+
+// Of root, who may all of it otherwise.
+Test(confine, a_server_of_a_guest_gets_no_more)
+{
+    struct error err = {0};
+    int ends[2];
+    char byte = 0;
+    cr_assert_eq(confine_server(&err), 0, "%s", err.text);
+    denied(syscall(SYS_unshare, CLONE_NEWUSER), "unshare");
+    denied(syscall(SYS_setns, 0, 0), "setns");
+    denied(syscall(SYS_mount, "x", "/", "tmpfs", 0, ""), "mount");
+    denied(syscall(SYS_keyctl, 0, 0, 0, 0, 0), "keyctl");
+    denied(syscall(SYS_bpf, 0, 0, 0), "bpf");
+    denied(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0), "clone");
+    denied(syscall(SYS_clone, CLONE_NEWNET | SIGCHLD, 0, 0, 0, 0), "clone");
+    // What is left: processes, pipes, files.
+    cr_assert_eq(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(write(ends[1], "x", 1) == 1 ? 0 : 1);
+    cr_assert_eq(read(ends[0], &byte, 1), 1);
+    int status = -1;
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert_eq(status, 0);
+}

@@ -101,3 +101,17 @@ Test(launch, what_cannot_run_is_named)
     cr_assert_not_null(strstr(err.text, "/nowhere"), "%s", err.text);
     cr_assert_lt(waitpid(-1, NULL, WNOHANG), 0, "no child is left");
 }
+
+// What any user may do otherwise.
+Test(launch, a_filter_of_system_calls)
+{
+    const struct launch l = {.user = 1342177290, .filtered = true};
+    static const char script[] =
+        "grep Seccomp: /proc/self/status; for i in 1 2; do sh -c 'echo child $0' $i; done\n"
+        "for what in -U -Ur -n -m; do unshare $what true 2>/dev/null && echo $what; done\n"
+        "python3 -c 'import threading; t = threading.Thread(target=print, args=(\"thread\",)); "
+        "t.start(); t.join()' 2>/dev/null || echo thread";
+    cr_assert_str_eq(says(l, script), "Seccomp:\t2\nchild 1\nchild 2\nthread\n");
+    const struct launch without = {.user = 1342177290};
+    cr_assert_str_eq(says(without, "grep Seccomp: /proc/self/status"), "Seccomp:\t0\n");
+}
