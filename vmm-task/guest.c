@@ -65,14 +65,10 @@ static void on_set_time(struct rpc_call *call, const ProtobufCMessage *msg, void
 
 static int write_sysctl(const Guest__Sysctl *s, struct error *err)
 {
-    char path[PATH_MAX];
-    if (!s->name[0] || strstr(s->name, "..") || strchr(s->name, '/') ||
-        path_format(path, sizeof path, "/proc/sys/%s", s->name) < 0)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "sysctls: \"%.100s\" is no name", s->name);
-    for (char *c = path + strlen("/proc/sys/"); (c = strchr(c, '.'));)
-        *c = '/';
-    int r = file_write_value_at(AT_FDCWD, path, s->value);
-    return r < 0 ? error_errno(err, r, "sysctl %s", s->name) : 0;
+    const struct sysctl one = {.name = s->name, .value = s->value};
+    if (namespace_sysctl_check(s->name, true, true, err) < 0)
+        return -1;
+    return namespace_sysctl_write(&one, err);
 }
 
 // What is of the whole machine: quick, and done by ourselves.

@@ -56,6 +56,9 @@ int namespace_find_init(const char *pin, struct process_id *ret_init);
 // kernel.sem, kernel.shm*, fs.mqueue.* need own_ipc; kernel.hostname/domainname never; all else is
 // refused), names with slashes or empty parts. INVALID_ARGUMENT that names the sysctl.
 int namespace_sysctl_check(const char *name, bool own_net, bool own_ipc, struct error *err);
+// Writes one kernel parameter, seen from the caller's namespaces. The name must have passed
+// namespace_sysctl_check. Returns 0 or -1: INVALID_ARGUMENT if the kernel does not have it.
+int namespace_sysctl_write(const struct sysctl *s, struct error *err);
 
 // Is `path` a namespace file of this kind ("net", "ipc", "uts", "pid", "user")? 0 or -1 with
 // NOT_FOUND / INVALID_ARGUMENT.

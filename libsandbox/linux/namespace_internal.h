@@ -5,10 +5,6 @@
 #include "base/error.h"
 #include "linux/namespace.h"
 
-// Writes one kernel parameter, seen from the caller's namespaces. The name must have passed
-// namespace_sysctl_check. Returns 0 or -1: INVALID_ARGUMENT if the kernel does not have it.
-int namespace_sysctl_write(const struct sysctl *s, struct error *err);
-
 // Opens `path` if it is a namespace file of `kind` ("net", ...). Returns a descriptor, or -1 with
 // NOT_FOUND / INVALID_ARGUMENT.
 int namespace_open(const char *path, const char *kind, struct error *err);
