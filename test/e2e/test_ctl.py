@@ -58,7 +58,9 @@ def test_list_and_show(node):
     assert container.id in ctl("list", "--long").stdout
 
     shown = ctl_json("show", container.id[:20])
-    assert shown["id"] == container.id and shown["facts"]["engine.binary"] == "runc"
+    assert shown["id"] == container.id
+    if KIND != "vmm":  # of which no runtime of the host knows
+        assert shown["facts"]["engine.binary"] == "runc"
     assert shown["now"]["cgroup_pids"] == [container.pid()]
     assert shown["now"]["namespaces"]["net"] == os.readlink(f"/proc/{container.pid()}/ns/net")
     create = next(o for o in shown["operations"] if o["operation"] == "container_create")
@@ -201,7 +203,7 @@ def test_dump_has_everything_and_no_secret(node):
             if not name.startswith("logs/"):
                 assert SECRET not in text, f"{name} has the secret"
         assert "<redacted>" in files[f"records/{KIND}/sandboxes/{pod.id}/sandbox.json"]
-        for name in ("README", "list.json", "doctor.txt", "errors", "system/versions.json", "system/mounts", f"events/{kuasar.TASK}.json",
+        for name in ("README", "list.json", "doctor.txt", "errors", "system/versions.json", "system/mounts", f"events/{KIND}-task.json",
                      "config/containerd-dump.json", "config/etc/containerd/config.toml.json", "config/etc/containerd/conf.d/secret.toml.json", f"show/{KIND}/{pod.id}.json",
                      f"show/{KIND}/k8s.io-{container.id}.json", f"records/{KIND}/tasks/k8s.io/{container.id}.json", f"logs/{kuasar.SANDBOXER}.log"):
             assert name in files, f"{name} is not among {sorted(files)}"
@@ -241,6 +243,7 @@ def test_dump_leaves_out_what_it_cannot_redact(node):
         large.unlink()
 
 
+@pytest.mark.skipif(KIND == "vmm", reason="its names are in the machine")
 def test_dump_shows_no_names_that_a_pod_makes(node):
     pod = node.pod()
     container = pod.run("sleep", "1000")
