@@ -59,14 +59,16 @@ def threads(pid):
 
 
 def switches_of(names):
-    """Context switches so far, of all threads of the processes that there are."""
-    total = 0
+    """Context switches so far, of all threads of the processes that there are: all, and those of a thread that had to wait."""
+    total = waits = 0
     for pid in pids_of(*names):
         for task in threads(pid):
             for line in read(task / "status").splitlines():
                 if "ctxt_switches" in line:
-                    total += int(line.split()[1])
-    return total
+                    count = int(line.split()[1])
+                    total += count
+                    waits += count if line.startswith("voluntary") else 0
+    return total, waits
 
 
 def node_cpu_ns():

@@ -19,7 +19,9 @@ GIB = 1 << 30
 # What is compared.
 HANDLERS = {"runc": Kind("runc", machine.SHIM), "crun": Kind("crun", machine.SHIM),
             "kuasar-runc": Kind("kuasar-runc", machine.OURS), "kuasar-crun": Kind("kuasar-crun", machine.OURS)}
+PAIR = ("runc", "kuasar-runc")
 DAEMONS = ("runc-sandboxer", "runc-task")
+SWITCHES = ("context switches per second, 20 pods", "context switches per second to wait, 20 pods")
 
 
 def results():
@@ -186,25 +188,27 @@ def memory(bench, most=100, step=20, handlers=HANDLERS, name="memory over pods")
     return into
 
 
-def idle(bench, pods=20, seconds=10):
-    """Context switches per second of the runtime's processes while pods do nothing. containerd asks for the statistics of every
-    running container once a second; that is in the figures."""
+def idle(bench, pods=20, seconds=2, readings=10):
+    """Context switches per second of the runtimes' processes while pods of both do nothing. containerd asks for the
+    statistics of every running container once a second; that is in the figures."""
     into = results()
-    for handler in HANDLERS:
-        programs = bench.kinds[handler].programs
-        running = bench.fill(handler, pods)
-        time.sleep(2)
-        before = machine.switches_of(programs)
+    running = [pod for handler in PAIR for pod in bench.fill(handler, pods)]
+    time.sleep(2)
+    for _ in range(readings):
+        before = {handler: machine.switches_of(bench.kinds[handler].programs) for handler in PAIR}
         time.sleep(seconds)
-        into["context switches per second, 20 pods"][handler].append((machine.switches_of(programs) - before) / seconds)
-        bench.clear(running)
+        for handler in PAIR:
+            after = machine.switches_of(bench.kinds[handler].programs)
+            for name, a, b in zip(SWITCHES, before[handler], after):
+                into[name][handler].append((b - a) / seconds)
+    bench.clear(running)
     return into
 
 
 def crowded(bench, n, pods=200):
     """Starting one more pod where many run."""
     into = results()
-    for handler in ("runc", "kuasar-runc"):
+    for handler in PAIR:
         few = bench.fill(handler, 1)
         starts(bench, handler, n, into, "start beside 1 pod")
         many = bench.fill(handler, pods - 1)

@@ -294,22 +294,28 @@ class Node:
         run("stop-containerd", how, timeout=60)
 
     @contextlib.contextmanager
-    def handler(self, name, options):
-        """A handler of ours with these lines in its table of runc's options; containerd is restarted for it."""
+    def containerd_config(self, name, text):
+        """containerd, started anew, with these lines of configuration, too; afterwards without them and without pods."""
         drop_in = pathlib.Path(f"/etc/containerd/conf.d/{name}.toml")
         drop_in.parent.mkdir(parents=True, exist_ok=True)
-        table = f"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{name}"
-        drop_in.write_text(f"version = 3\n{table}]\n  runtime_type = \"io.containerd.{HANDLER}.v1\"\n  sandboxer = \"{KIND}\"\n"
-                           f"{table}.options]\n{options}\n")
+        drop_in.write_text(f"version = 3\n{text}\n")
         self.stop_containerd()
         self.start_containerd()
         try:
-            yield name
+            yield
         finally:
             self.remove_pods()
             drop_in.unlink()
             self.stop_containerd()
             self.start_containerd()
+
+    @contextlib.contextmanager
+    def handler(self, name, options):
+        """A handler of ours with these lines in its table of runc's options; containerd is restarted for it."""
+        table = f"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{name}"
+        with self.containerd_config(name, f"{table}]\n  runtime_type = \"io.containerd.{HANDLER}.v1\"\n  sandboxer = \"{KIND}\"\n"
+                                    f"{table}.options]\n{options}"):
+            yield name
 
     def revive(self):
         """Starts what a failed test has left ended, for the tests after it."""
