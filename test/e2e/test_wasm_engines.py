@@ -105,7 +105,14 @@ def test_arguments_environment_and_directory(pod):
     assert code == 0
     lines = text.splitlines()
     assert [x for x in lines if x.startswith("arg ")] == ["arg show", "arg two words", "arg ", "arg ünïcode"]
-    assert {"env MINE=a=b", "env FROM=image", "env PATH=/bin", "cwd /"} <= set(lines)
+    assert {"env MINE=a=b", "env FROM=image", "env PATH=/bin", "env PWD=/data", "cwd /"} <= set(lines)
+
+
+def test_the_directory_is_told_by_the_environment(pod):
+    """What a C library that has directories of its own, or another language's, begins with."""
+    assert outcome(pod, TOOL, "read-here", "file", working_dir="/data") == (0, "from the image\n")
+    assert outcome(pod, TOOL, "read-here", "file", working_dir="/", envs=[{"key": "PWD", "value": "/data"}]) == (0, "from the image\n")
+    assert "env PWD" not in outcome(pod, TOOL, "show")[1]
 
 
 def test_the_entry_is_found_from_its_directory(pod):

@@ -339,14 +339,16 @@ static int prepare_exec(struct work *w, char **argv, struct error *err)
 // Without privileges.
 static int get_ready(struct work *w, const struct engine_ops *engine, struct worker_ready *ready)
 {
+    struct error *err = &ready->err;
+    if (w->native)
+        return 0;
+    if (plan_tell_cwd(&w->plan, err) < 0)
+        return -1;
     const struct engine_program program = {.args = w->plan.args,
                                            .env = w->plan.env,
                                            .cwd = w->plan.cwd,
                                            .memory_max = w->memory_max,
                                            .nn_preload = w->plan.nn_preload};
-    struct error *err = &ready->err;
-    if (w->native)
-        return 0;
     (void)signal(SIGXFSZ, SIG_IGN); // too large a file (RLIMIT_FSIZE) is an error of a write
     if (filter_before_compile(err) < 0)
         return -1;

@@ -488,13 +488,39 @@ int plan_read_process(struct plan *p, int fd, struct error *err)
     return r;
 }
 
+static const char *find_env(const struct plan *p, const char *name)
+{
+    size_t len = strlen(name);
+    for (char *const *env = p->env; *env; env++) {
+        if (strncmp(*env, name, len) == 0 && (*env)[len] == '=')
+            return *env + len + 1;
+    }
+    return NULL;
+}
+
 const char *plan_path(const struct plan *p)
 {
-    for (char *const *env = p->env; *env; env++) {
-        if (strncmp(*env, "PATH=", 5) == 0)
-            return *env + 5;
+    const char *path = find_env(p, "PATH");
+    return path ? path : "/";
+}
+
+int plan_tell_cwd(struct plan *p, struct error *err)
+{
+    size_t n = 0;
+    if (strcmp(p->cwd, "/") == 0 || find_env(p, "PWD"))
+        return 0;
+    while (p->env[n])
+        n++;
+    char **env = reallocarray(p->env, n + 2, sizeof(*env));
+    if (env)
+        p->env = env;
+    if (!env || asprintf(&p->pwd, "PWD=%s", p->cwd) < 0) {
+        p->pwd = NULL;
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
     }
-    return "/";
+    p->env[n] = p->pwd;
+    p->env[n + 1] = NULL;
+    return 0;
 }
 
 void plan_done(struct plan *p)
@@ -505,6 +531,7 @@ void plan_done(struct plan *p)
     free(p->groups);
     free(p->args);
     free(p->env);
+    free(p->pwd);
     free(p->masked);
     free(p->readonly);
     json_object_put(p->spec);

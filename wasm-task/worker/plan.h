@@ -40,6 +40,7 @@ struct plan {
     bool root_readonly;
     char **args, **env; // NULL-terminated
     const char *cwd;
+    char *pwd;            // owned; an entry of env, or NULL
     const char *apparmor; // profile; NULL: as we are
     uid_t uid;
     gid_t gid;
@@ -79,6 +80,10 @@ gid_t plan_host_gid(const struct plan *p);
 int plan_check_ids(const struct plan *p, struct error *err);
 // $PATH of its environment; "/" if it has none.
 const char *plan_path(const struct plan *p);
+// Has PWD say what the working directory is if nothing in the environment does. WASI has none, so
+// relative names begin at "/", but some languages have one of their own: Go's begins at $PWD
+// (syscall/fs_wasip1.go). RESOURCE_EXHAUSTED. 0 or -1.
+int plan_tell_cwd(struct plan *p, struct error *err);
 void plan_done(struct plan *p);
 
 #endif

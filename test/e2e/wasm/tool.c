@@ -214,17 +214,31 @@ static int open_many(int argc, char **argv)
     return fail("open");
 }
 
+// read-here NAME: from the directory that PWD says
+static int read_here(int argc, char **argv)
+{
+    const char *here = getenv("PWD");
+    if (!here || chdir(here) < 0) {
+        perror("PWD");
+        return 1;
+    }
+    return read_file(argc, argv);
+}
+
 static const struct {
     const char *name;
     int args; // how many at least
     int (*run)(int argc, char **argv);
 } tools[] = {
-    {"show", 0, show},           {"exit", 1, leave},       {"trap", 1, trap},
-    {"spin", 0, spin},           {"wait", 1, wait_for},    {"grow", 1, grow},
-    {"hold", 2, hold},           {"say", 1, say},          {"echo", 0, echo},
-    {"read", 1, read_file},      {"write", 2, write_file}, {"list", 1, list},
-    {"open", 1, open_many},      {"until", 2, wait_until}, {"fill", 2, fill},
-    {"grow-when", 2, grow_when},
+    {"show", 0, show},           {"exit", 1, leave},
+    {"trap", 1, trap},           {"spin", 0, spin},
+    {"wait", 1, wait_for},       {"grow", 1, grow},
+    {"hold", 2, hold},           {"say", 1, say},
+    {"echo", 0, echo},           {"read", 1, read_file},
+    {"write", 2, write_file},    {"list", 1, list},
+    {"open", 1, open_many},      {"until", 2, wait_until},
+    {"fill", 2, fill},           {"grow-when", 2, grow_when},
+    {"read-here", 1, read_here},
 };
 
 int main(int argc, char **argv)

@@ -84,6 +84,20 @@ Test(plan, a_process)
     cr_expect_null(plan.apparmor);
 }
 
+Test(plan, a_working_directory_is_told_once)
+{
+    struct error err = {0};
+    good(spec_of(",\"env\":[\"PWDS=1\"]", "", ""));
+    cr_expect(plan_tell_cwd(&plan, &err) == 0 && !plan.env[1], "there is none but the root");
+    plan.cwd = "/data";
+    cr_assert_eq(plan_tell_cwd(&plan, &err), 0);
+    cr_expect_str_eq(plan.env[0], "PWDS=1");
+    cr_expect_str_eq(plan.env[1], "PWD=/data");
+    plan.cwd = "/other";
+    cr_expect(plan_tell_cwd(&plan, &err) == 0 && !plan.env[2], "it is there");
+    cr_expect_str_eq(plan.env[1], "PWD=/data");
+}
+
 Test(plan, mounts_without_what_is_of_the_kernel)
 {
     good(spec_of("", "",
