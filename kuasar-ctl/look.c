@@ -58,7 +58,7 @@ static void look_at_values(struct look *look, const struct cgroup_host *host, co
         add(look, "memory_limit_bytes", s.memory_limit);
     add(look, "memory_failures", s.memory_failcnt);
     add(look, "pids", s.pids_current);
-    if (s.pids_limit)
+    if (s.pids_limit && s.pids_limit != CGROUP_UNLIMITED)
         add(look, "pids_limit", s.pids_limit);
     add(look, "oom_kills", s.oom_kill);
     cgroup_stats_done(&s);

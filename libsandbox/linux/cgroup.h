@@ -72,7 +72,7 @@ struct cgroup_stats {
     uint64_t swap_usage, swap_max_usage, swap_limit,
         swap_failcnt; // v1: memory+swap; v2: swap alone
     uint64_t kernel_usage, kernel_max_usage, kernel_limit, kernel_failcnt; // v1
-    uint64_t pids_current, pids_limit; // limit 0: none (as containerd reports it)
+    uint64_t pids_current, pids_limit;
     uint64_t oom_kill, oom, memory_low, memory_high, memory_max; // events
     uint64_t oom_kill_disable, under_oom;                        // v1
     char *memory_stat;             // text of memory.stat, owned; NULL if unreadable

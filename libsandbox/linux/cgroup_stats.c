@@ -140,8 +140,6 @@ static void pids_read(int fd, struct cgroup_stats *s)
 {
     s->pids_current = file_number(fd, "pids.current");
     s->pids_limit = file_number(fd, "pids.max");
-    if (s->pids_limit == CGROUP_UNLIMITED)
-        s->pids_limit = 0;
 }
 
 static char *first_text(int fd, const char *name, const char *otherwise)

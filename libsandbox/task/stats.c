@@ -143,7 +143,8 @@ static int pack_v1(const struct cgroup_stats *s, Google__Any *ret, struct error 
     Cgroups1__MemoryEntry kernel =
         memory_entry(s->kernel_limit, s->kernel_usage, s->kernel_max_usage, s->kernel_failcnt);
     pids.current = s->pids_current;
-    pids.limit = s->pids_limit;
+    // Of this version, 0 is no limit.
+    pids.limit = s->pids_limit == CGROUP_UNLIMITED ? 0 : s->pids_limit;
     usage.total = s->cpu_total;
     usage.kernel = s->cpu_system;
     usage.user = s->cpu_user;

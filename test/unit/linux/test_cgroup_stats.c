@@ -60,7 +60,7 @@ Test(cgroup_stats, v2_numbers)
     cr_assert_eq(s.oom, 4);
     cr_assert_eq(s.oom_kill, 5);
     cr_assert_eq(s.pids_current, 6);
-    cr_assert_eq(s.pids_limit, 0);
+    cr_assert_eq(s.pids_limit, CGROUP_UNLIMITED);
     cr_assert_eq(cgroup_stat_value(s.memory_stat, "file"), 22);
     cr_assert(strstr(s.io_stat, "rbytes=1"));
     cr_assert_null(s.cpu_percpu);

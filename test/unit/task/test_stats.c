@@ -75,8 +75,8 @@ static void expect_same(const char *got, const char *want)
     }
 }
 
-// Reads and packs cgroup /c below /mnt, and compares.
-static void expect(bool v2, const char *type_url, const char *want)
+// Reads and packs cgroup /c below /mnt; the message's text, malloc'ed.
+static char *message(bool v2, const char *type_url)
 {
     struct cgroup_host *h = cgroup_host_open_at("/mnt", v2);
     Google__Any any;
@@ -86,13 +86,27 @@ static void expect(bool v2, const char *type_url, const char *want)
     ProtobufCMessage *m = any_decode(&any, type_url, any_descriptor(type_url), &err);
     cr_assert(m, "%s", err.text);
     any_clear(&any);
-    char *got = NULL;
+    char *text = NULL;
     size_t size;
-    FILE *out = open_memstream(&got, &size);
+    FILE *out = open_memstream(&text, &size);
     show(out, "", m);
     fclose(out);
     api_message_free(m);
+    return text;
+}
+
+static void expect(bool v2, const char *type_url, const char *want)
+{
+    char *got = message(v2, type_url);
     expect_same(got, want);
+    free(got);
+}
+
+static void expect_line(bool v2, const char *type_url, const char *want)
+{
+    char *got = message(v2, type_url), line[128];
+    snprintf(line, sizeof line, "%s\n", want);
+    cr_assert(strstr(got, line), "no '%s' in\n%s", want, got);
     free(got);
 }
 
@@ -207,6 +221,13 @@ Test(stats, v1_every_field)
            "memory_oom_control.under_oom = 302\nmemory_oom_control.oom_kill = 303\n");
 }
 
+Test(stats, v1_no_limit_of_processes_is_0)
+{
+    v1_cgroup();
+    support_write("/mnt/pids/c/pids.max", "max\n");
+    expect_line(false, ANY_CGROUPS1_METRICS, "pids.limit = 0");
+}
+
 // ---- version 2 ----------------------------------------------------------------------------------
 
 static void v2_cgroup(void)
@@ -276,4 +297,18 @@ Test(stats, v2_every_field)
            "memory_events.low = 301\nmemory_events.high = 302\nmemory_events.max = 303\n"
            "memory_events.oom = 304\nmemory_events.oom_kill = 305\n"
            "memory_events.oom_group_kill = 0\n");
+}
+
+Test(stats, v2_no_limit_is_the_largest_number)
+{
+    static const char *const names[] = {"pids.max", "memory.max", "memory.swap.max"};
+    v2_cgroup();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "/mnt/c/%s", names[i]);
+        support_write(path, "max\n");
+    }
+    expect_line(true, ANY_CGROUPS2_METRICS, "pids.limit = 18446744073709551615");
+    expect_line(true, ANY_CGROUPS2_METRICS, "memory.usage_limit = 18446744073709551615");
+    expect_line(true, ANY_CGROUPS2_METRICS, "memory.swap_limit = 18446744073709551615");
 }
