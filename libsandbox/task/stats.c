@@ -3,6 +3,7 @@
 #include "task/stats.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +11,18 @@
 #include "api/any.h"
 #include "api/cgroups1.pb-c.h"
 #include "api/cgroups2.pb-c.h"
+#include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "linux/cgroup.h"
 
 // Most entries of the lists in one message (cpus, devices).
 #define PER_CPU_MAX 1024
 #define DEVICES_MAX 256
+// Longest file name of a device, with its NUL.
+#define DEVICE_NAME_MAX 64
+// Largest /proc/partitions that is read.
+#define PARTITIONS_MAX (256 * 1024)
 
 struct alias {
     const char *field, *key;
@@ -82,20 +89,43 @@ static size_t parse_per_cpu(const char *text, uint64_t out[PER_CPU_MAX])
     return n;
 }
 
+struct blkio_list {
+    Cgroups1__BlkIOEntry entries[DEVICES_MAX], *pointers[DEVICES_MAX];
+    char ops[DEVICES_MAX][16], devices[DEVICES_MAX][DEVICE_NAME_MAX];
+};
+
+// The file of a device, by /proc/partitions ("8 0 1024 sda" lines); "" if it is not there.
+static void find_device(const char *partitions, unsigned long long major, unsigned long long minor,
+                        char ret[DEVICE_NAME_MAX])
+{
+    *ret = '\0';
+    for (const char *line = partitions; line && *line;) {
+        unsigned long long a, b;
+        char name[DEVICE_NAME_MAX - sizeof "/dev/"];
+        if (sscanf(line, "%llu %llu %*u %57s", &a, &b, name) == 3 && a == major && b == minor) {
+            snprintf(ret, DEVICE_NAME_MAX, "/dev/%s", name);
+            return;
+        }
+        line = strchr(line, '\n');
+        line = line ? line + 1 : NULL;
+    }
+}
+
 // "8:0 Read 4096" lines; the last, "Total N", has no device.
-static size_t parse_blkio(const char *text, Cgroups1__BlkIOEntry entries[DEVICES_MAX],
-                          Cgroups1__BlkIOEntry *pointers[DEVICES_MAX], char ops[DEVICES_MAX][16])
+static size_t parse_blkio(const char *text, const char *partitions, struct blkio_list *l)
 {
     size_t n = 0;
     while (text && *text && n < DEVICES_MAX) {
         unsigned long long major, minor, value;
-        if (sscanf(text, "%llu:%llu %15s %llu", &major, &minor, ops[n], &value) == 4) {
-            cgroups1__blk_ioentry__init(&entries[n]);
-            entries[n].major = major;
-            entries[n].minor = minor;
-            entries[n].value = value;
-            entries[n].op = ops[n];
-            pointers[n] = &entries[n];
+        if (sscanf(text, "%llu:%llu %15s %llu", &major, &minor, l->ops[n], &value) == 4) {
+            Cgroups1__BlkIOEntry *e = l->pointers[n] = &l->entries[n];
+            cgroups1__blk_ioentry__init(e);
+            find_device(partitions, major, minor, l->devices[n]);
+            e->device = l->devices[n];
+            e->major = major;
+            e->minor = minor;
+            e->value = value;
+            e->op = l->ops[n];
             n++;
         }
         text = strchr(text, '\n');
@@ -118,14 +148,16 @@ static Cgroups1__MemoryEntry memory_entry(uint64_t limit, uint64_t usage, uint64
 // The lists of one v1 message; too big for the stack of a small function.
 struct v1_lists {
     uint64_t per_cpu[PER_CPU_MAX];
-    Cgroups1__BlkIOEntry bytes[DEVICES_MAX], ios[DEVICES_MAX];
-    Cgroups1__BlkIOEntry *bytes_p[DEVICES_MAX], *ios_p[DEVICES_MAX];
-    char bytes_op[DEVICES_MAX][16], ios_op[DEVICES_MAX][16];
+    struct blkio_list bytes, ios;
 };
 
 static int pack_v1(const struct cgroup_stats *s, Google__Any *ret, struct error *err)
 {
     _cleanup_free_ struct v1_lists *lists = malloc(sizeof *lists);
+    _cleanup_(buf_free) struct buf partitions;
+    buf_init(&partitions, PARTITIONS_MAX);
+    file_read_at(AT_FDCWD, "/proc/partitions", &partitions);
+    const char *devices = buf_cstr(&partitions);
     if (!lists)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the stats");
     Cgroups1__Metrics m = CGROUPS1__METRICS__INIT;
@@ -162,12 +194,10 @@ static int pack_v1(const struct cgroup_stats *s, Google__Any *ret, struct error 
     oom.oom_kill = s->oom_kill;
     oom.oom_kill_disable = s->oom_kill_disable;
     oom.under_oom = s->under_oom;
-    blkio.n_io_service_bytes_recursive =
-        parse_blkio(s->blkio_bytes, lists->bytes, lists->bytes_p, lists->bytes_op);
-    blkio.io_service_bytes_recursive = lists->bytes_p;
-    blkio.n_io_serviced_recursive =
-        parse_blkio(s->blkio_ios, lists->ios, lists->ios_p, lists->ios_op);
-    blkio.io_serviced_recursive = lists->ios_p;
+    blkio.n_io_service_bytes_recursive = parse_blkio(s->blkio_bytes, devices, &lists->bytes);
+    blkio.io_service_bytes_recursive = lists->bytes.pointers;
+    blkio.n_io_serviced_recursive = parse_blkio(s->blkio_ios, devices, &lists->ios);
+    blkio.io_serviced_recursive = lists->ios.pointers;
     m.pids = &pids;
     m.cpu = &cpu;
     m.memory = &memory;

@@ -137,9 +137,19 @@ static void v1_memory(const char *kind, int limit)
     }
 }
 
+// The machine's block devices, of which one is not listed.
+static void v1_devices(void)
+{
+    support_write(
+        "/mnt/partitions",
+        "major minor  #blocks  name\n\n 251        0    1000 vda\n 251        1     900 vda1\n");
+    cr_assert_eq(mount("/mnt/partitions", "/proc/partitions", NULL, MS_BIND, NULL), 0);
+}
+
 Test(stats, v1_every_field)
 {
     v1_cgroup();
+    v1_devices();
     support_write("/mnt/pids/c/pids.current", "11\n");
     support_write("/mnt/pids/c/pids.max", "12\n");
     support_write("/mnt/cpuacct/c/cpuacct.usage", "21\n");
@@ -193,12 +203,12 @@ Test(stats, v1_every_field)
            "memory.kernel.limit = 221\nmemory.kernel.usage = 222\nmemory.kernel.max = 223\n"
            "memory.kernel.failcnt = 224\n"
            "blkio.io_service_bytes_recursive.op = Read\n"
-           "blkio.io_service_bytes_recursive.device = \n"
+           "blkio.io_service_bytes_recursive.device = /dev/vda1\n"
            "blkio.io_service_bytes_recursive.major = 251\n"
            "blkio.io_service_bytes_recursive.minor = 1\n"
            "blkio.io_service_bytes_recursive.value = 401\n"
            "blkio.io_service_bytes_recursive.op = Write\n"
-           "blkio.io_service_bytes_recursive.device = \n"
+           "blkio.io_service_bytes_recursive.device = /dev/vda1\n"
            "blkio.io_service_bytes_recursive.major = 251\n"
            "blkio.io_service_bytes_recursive.minor = 1\n"
            "blkio.io_service_bytes_recursive.value = 402\n"
@@ -208,7 +218,7 @@ Test(stats, v1_every_field)
            "blkio.io_service_bytes_recursive.minor = 2\n"
            "blkio.io_service_bytes_recursive.value = 403\n"
            "blkio.io_serviced_recursive.op = Read\n"
-           "blkio.io_serviced_recursive.device = \n"
+           "blkio.io_serviced_recursive.device = /dev/vda1\n"
            "blkio.io_serviced_recursive.major = 251\n"
            "blkio.io_serviced_recursive.minor = 1\n"
            "blkio.io_serviced_recursive.value = 411\n"
