@@ -61,6 +61,15 @@ bool cgroup_exists(const struct cgroup_host *h, const char *path);
 
 #define CGROUP_UNLIMITED UINT64_MAX
 
+// Most sizes of huge pages; no architecture has more than five.
+#define CGROUP_HUGE_MAX 8
+// Huge pages of one size ("2MB").
+struct cgroup_huge {
+    char size[16];
+    uint64_t usage, failcnt;
+    uint64_t max; // v1: the most that was used; v2: the limit
+};
+
 // What both versions can tell; a number that the kernel does not give stays 0. Times in
 // nanoseconds, memory in bytes. `extra` fields of the protocol messages are read by name with
 // cgroup_stat_value.
@@ -68,16 +77,22 @@ struct cgroup_stats {
     bool v2;
     uint64_t cpu_total, cpu_user, cpu_system;
     uint64_t cpu_periods, cpu_throttled_periods, cpu_throttled_time;
+    uint64_t cpu_bursts, cpu_burst_time; // v2
     uint64_t memory_usage, memory_max_usage, memory_limit, memory_failcnt;
     uint64_t swap_usage, swap_max_usage, swap_limit,
         swap_failcnt; // v1: memory+swap; v2: swap alone
     uint64_t kernel_usage, kernel_max_usage, kernel_limit, kernel_failcnt; // v1
+    uint64_t tcp_usage, tcp_max_usage, tcp_limit, tcp_failcnt;             // v1
     uint64_t pids_current, pids_limit;
     uint64_t oom_kill, oom, memory_low, memory_high, memory_max; // events
+    uint64_t oom_group_kill;                                     // v2
     uint64_t oom_kill_disable, under_oom;                        // v1
-    char *memory_stat;             // text of memory.stat, owned; NULL if unreadable
-    char *io_stat;                 // v2: io.stat; v1: NULL
-    char *cpu_percpu;              // v1: cpuacct.usage_percpu
+    struct cgroup_huge huge[CGROUP_HUGE_MAX];
+    size_t n_huge;
+    char *memory_stat; // text of memory.stat, owned; NULL if unreadable
+    char *io_stat;     // v2: io.stat; v1: NULL
+    char *cpu_pressure, *memory_pressure, *io_pressure; // v2, where the kernel measures it
+    char *cpu_percpu;                                   // v1: cpuacct.usage_percpu
     char *blkio_bytes, *blkio_ios; // v1: throttle.io_service_bytes(_recursive) / io_serviced
 };
 

@@ -1,7 +1,10 @@
 // Numbers of a cgroup. Every file may be missing (controller not enabled, older kernel, swap
 // accounting off): its numbers stay 0 then.
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -86,6 +89,42 @@ static void keyed_read(int dirfd, const char *file, const struct keyed *keys, si
         number_set(s, keys[i].offset, times(cgroup_stat_value(text, keys[i].key), keys[i].factor));
 }
 
+// ---- huge pages ---------------------------------------------------------------------------------
+
+// The size in "hugetlb.2MB<suffix>", not in "hugetlb.2MB.rsvd<suffix>". False for other files.
+static bool huge_size(const char *file, const char *suffix, struct cgroup_huge *ret)
+{
+    int end = 0;
+    *ret = (struct cgroup_huge){0};
+    return sscanf(file, "hugetlb.%15[0-9KMGB]%n", ret->size, &end) == 1 &&
+           strcmp(file + end, suffix) == 0;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    return strcmp(((const struct cgroup_huge *)a)->size, ((const struct cgroup_huge *)b)->size);
+}
+
+// Which sizes the cgroup has, by the files that end so.
+static void huge_sizes(int dirfd, const char *suffix, struct cgroup_stats *s)
+{
+    int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+    if (!dir)
+        return;
+    for (struct dirent *e; s->n_huge < CGROUP_HUGE_MAX && (e = readdir(dir));)
+        s->n_huge += huge_size(e->d_name, suffix, &s->huge[s->n_huge]);
+    closedir(dir);
+    qsort(s->huge, s->n_huge, sizeof s->huge[0], by_size);
+}
+
+static uint64_t huge_number(int dirfd, const struct cgroup_huge *huge, const char *what)
+{
+    char name[64];
+    snprintf(name, sizeof name, "hugetlb.%s.%s", huge->size, what);
+    return file_number(dirfd, name);
+}
+
 // ---- version 1 ---------------------------------------------------------------------------------
 
 static const struct number_file v1_memory[] = {
@@ -101,6 +140,10 @@ static const struct number_file v1_memory[] = {
     {"memory.kmem.max_usage_in_bytes", AT(kernel_max_usage)},
     {"memory.kmem.limit_in_bytes", AT(kernel_limit)},
     {"memory.kmem.failcnt", AT(kernel_failcnt)},
+    {"memory.kmem.tcp.usage_in_bytes", AT(tcp_usage)},
+    {"memory.kmem.tcp.max_usage_in_bytes", AT(tcp_max_usage)},
+    {"memory.kmem.tcp.limit_in_bytes", AT(tcp_limit)},
+    {"memory.kmem.tcp.failcnt", AT(tcp_failcnt)},
 };
 static const struct keyed v1_oom[] = {
     {"oom_kill_disable", AT(oom_kill_disable), 1},
@@ -156,12 +199,22 @@ static void v1_blkio_read(int fd, struct cgroup_stats *s)
         first_text(fd, "blkio.throttle.io_serviced_recursive", "blkio.throttle.io_serviced");
 }
 
+static void v1_huge_read(int fd, struct cgroup_stats *s)
+{
+    huge_sizes(fd, ".usage_in_bytes", s);
+    for (size_t i = 0; i < s->n_huge; i++) {
+        s->huge[i].usage = huge_number(fd, &s->huge[i], "usage_in_bytes");
+        s->huge[i].max = huge_number(fd, &s->huge[i], "max_usage_in_bytes");
+        s->huge[i].failcnt = huge_number(fd, &s->huge[i], "failcnt");
+    }
+}
+
 static const struct {
     const char *controller;
     void (*read)(int fd, struct cgroup_stats *s);
 } v1_readers[] = {
     {"memory", v1_memory_read}, {"cpu", v1_cpu_read},     {"cpuacct", v1_cpuacct_read},
-    {"pids", pids_read},        {"blkio", v1_blkio_read},
+    {"pids", pids_read},        {"blkio", v1_blkio_read}, {"hugetlb", v1_huge_read},
 };
 
 static int v1_read(const struct cgroup_host *h, const char *path, struct cgroup_stats *s)
@@ -194,11 +247,27 @@ static const struct keyed v2_cpu[] = {
     {"nr_periods", AT(cpu_periods), 1},
     {"nr_throttled", AT(cpu_throttled_periods), 1},
     {"throttled_usec", AT(cpu_throttled_time), NS_PER_US},
+    {"nr_bursts", AT(cpu_bursts), 1},
+    {"burst_usec", AT(cpu_burst_time), NS_PER_US},
 };
 static const struct keyed v2_events[] = {
-    {"low", AT(memory_low), 1}, {"high", AT(memory_high), 1},  {"max", AT(memory_max), 1},
-    {"oom", AT(oom), 1},        {"oom_kill", AT(oom_kill), 1},
+    {"low", AT(memory_low), 1},    {"high", AT(memory_high), 1},
+    {"max", AT(memory_max), 1},    {"oom", AT(oom), 1},
+    {"oom_kill", AT(oom_kill), 1}, {"oom_group_kill", AT(oom_group_kill), 1},
 };
+
+static void v2_huge_read(int fd, struct cgroup_stats *s)
+{
+    huge_sizes(fd, ".current", s);
+    for (size_t i = 0; i < s->n_huge; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "hugetlb.%s.events", s->huge[i].size);
+        _cleanup_free_ char *events = cgroup_read_text(fd, name);
+        s->huge[i].usage = huge_number(fd, &s->huge[i], "current");
+        s->huge[i].max = huge_number(fd, &s->huge[i], "max");
+        s->huge[i].failcnt = cgroup_stat_value(events, "max");
+    }
+}
 
 static int v2_read(const struct cgroup_host *h, const char *path, struct cgroup_stats *s)
 {
@@ -211,6 +280,10 @@ static int v2_read(const struct cgroup_host *h, const char *path, struct cgroup_
     pids_read(fd, s);
     s->memory_stat = cgroup_read_text(fd, "memory.stat");
     s->io_stat = cgroup_read_text(fd, "io.stat");
+    s->cpu_pressure = cgroup_read_text(fd, "cpu.pressure");
+    s->memory_pressure = cgroup_read_text(fd, "memory.pressure");
+    s->io_pressure = cgroup_read_text(fd, "io.pressure");
+    v2_huge_read(fd, s);
     return 0;
 }
 
@@ -232,6 +305,9 @@ void cgroup_stats_done(struct cgroup_stats *s)
 {
     free(s->memory_stat);
     free(s->io_stat);
+    free(s->cpu_pressure);
+    free(s->memory_pressure);
+    free(s->io_pressure);
     free(s->cpu_percpu);
     free(s->blkio_bytes);
     free(s->blkio_ios);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,6 +152,21 @@ struct v1_lists {
     struct blkio_list bytes, ios;
 };
 
+static size_t put_huge_v1(const struct cgroup_stats *s,
+                          Cgroups1__HugetlbStat entries[CGROUP_HUGE_MAX],
+                          Cgroups1__HugetlbStat *pointers[CGROUP_HUGE_MAX])
+{
+    for (size_t i = 0; i < s->n_huge; i++) {
+        cgroups1__hugetlb_stat__init(&entries[i]);
+        entries[i].usage = s->huge[i].usage;
+        entries[i].max = s->huge[i].max;
+        entries[i].failcnt = s->huge[i].failcnt;
+        entries[i].pagesize = (char *)s->huge[i].size;
+        pointers[i] = &entries[i];
+    }
+    return s->n_huge;
+}
+
 static int pack_v1(const struct cgroup_stats *s, Google__Any *ret, struct error *err)
 {
     _cleanup_free_ struct v1_lists *lists = malloc(sizeof *lists);
@@ -174,6 +190,9 @@ static int pack_v1(const struct cgroup_stats *s, Google__Any *ret, struct error 
         memory_entry(s->swap_limit, s->swap_usage, s->swap_max_usage, s->swap_failcnt);
     Cgroups1__MemoryEntry kernel =
         memory_entry(s->kernel_limit, s->kernel_usage, s->kernel_max_usage, s->kernel_failcnt);
+    Cgroups1__MemoryEntry tcp =
+        memory_entry(s->tcp_limit, s->tcp_usage, s->tcp_max_usage, s->tcp_failcnt);
+    Cgroups1__HugetlbStat huge[CGROUP_HUGE_MAX], *huge_pointers[CGROUP_HUGE_MAX];
     pids.current = s->pids_current;
     // Of this version, 0 is no limit.
     pids.limit = s->pids_limit == CGROUP_UNLIMITED ? 0 : s->pids_limit;
@@ -191,6 +210,7 @@ static int pack_v1(const struct cgroup_stats *s, Google__Any *ret, struct error 
     memory.usage = &mem;
     memory.swap = &swap;
     memory.kernel = &kernel;
+    memory.kernel_tcp = &tcp;
     oom.oom_kill = s->oom_kill;
     oom.oom_kill_disable = s->oom_kill_disable;
     oom.under_oom = s->under_oom;
@@ -198,6 +218,8 @@ static int pack_v1(const struct cgroup_stats *s, Google__Any *ret, struct error 
     blkio.io_service_bytes_recursive = lists->bytes.pointers;
     blkio.n_io_serviced_recursive = parse_blkio(s->blkio_ios, devices, &lists->ios);
     blkio.io_serviced_recursive = lists->ios.pointers;
+    m.n_hugetlb = put_huge_v1(s, huge, huge_pointers);
+    m.hugetlb = huge_pointers;
     m.pids = &pids;
     m.cpu = &cpu;
     m.memory = &memory;
@@ -233,6 +255,46 @@ static size_t parse_io(const char *text, Cgroups2__IOEntry entries[DEVICES_MAX],
     return n;
 }
 
+struct pressure {
+    Cgroups2__PSIStats stats;
+    Cgroups2__PSIData some, full;
+};
+
+// "some avg10=0.00 avg60=0.00 avg300=0.00 total=0" and the same of "full". NULL if there is no
+// text.
+static Cgroups2__PSIStats *parse_pressure(const char *text, struct pressure *p)
+{
+    cgroups2__psistats__init(&p->stats);
+    for (const char *line = text; line && *line;) {
+        char kind[8];
+        Cgroups2__PSIData data = CGROUPS2__PSIDATA__INIT;
+        if (sscanf(line, "%7s avg10=%lf avg60=%lf avg300=%lf total=%" SCNu64, kind, &data.avg10,
+                   &data.avg60, &data.avg300, &data.total) == 5) {
+            bool some = strcmp(kind, "some") == 0;
+            *(some ? &p->some : &p->full) = data;
+            *(some ? &p->stats.some : &p->stats.full) = some ? &p->some : &p->full;
+        }
+        line = strchr(line, '\n');
+        line = line ? line + 1 : NULL;
+    }
+    return text ? &p->stats : NULL;
+}
+
+static size_t put_huge_v2(const struct cgroup_stats *s,
+                          Cgroups2__HugeTlbStat entries[CGROUP_HUGE_MAX],
+                          Cgroups2__HugeTlbStat *pointers[CGROUP_HUGE_MAX])
+{
+    for (size_t i = 0; i < s->n_huge; i++) {
+        cgroups2__huge_tlb_stat__init(&entries[i]);
+        entries[i].current = s->huge[i].usage;
+        entries[i].max = s->huge[i].max;
+        entries[i].failcnt = s->huge[i].failcnt;
+        entries[i].pagesize = (char *)s->huge[i].size;
+        pointers[i] = &entries[i];
+    }
+    return s->n_huge;
+}
+
 static int pack_v2(const struct cgroup_stats *s, Google__Any *ret, struct error *err)
 {
     Cgroups2__Metrics m = CGROUPS2__METRICS__INIT;
@@ -242,6 +304,8 @@ static int pack_v2(const struct cgroup_stats *s, Google__Any *ret, struct error 
     Cgroups2__MemoryEvents events = CGROUPS2__MEMORY_EVENTS__INIT;
     Cgroups2__IOStat io = CGROUPS2__IOSTAT__INIT;
     Cgroups2__IOEntry entries[DEVICES_MAX], *pointers[DEVICES_MAX];
+    Cgroups2__HugeTlbStat huge[CGROUP_HUGE_MAX], *huge_pointers[CGROUP_HUGE_MAX];
+    struct pressure cpu_pressure, memory_pressure, io_pressure;
     pids.current = s->pids_current;
     pids.limit = s->pids_limit;
     cpu.usage_usec = s->cpu_total / 1000;
@@ -250,6 +314,9 @@ static int pack_v2(const struct cgroup_stats *s, Google__Any *ret, struct error 
     cpu.nr_periods = s->cpu_periods;
     cpu.nr_throttled = s->cpu_throttled_periods;
     cpu.throttled_usec = s->cpu_throttled_time / 1000;
+    cpu.nr_bursts = s->cpu_bursts;
+    cpu.burst_usec = s->cpu_burst_time / 1000;
+    cpu.psi = parse_pressure(s->cpu_pressure, &cpu_pressure);
     fill(&memory.base, s->memory_stat, v2_aliases);
     memory.usage = s->memory_usage;
     memory.usage_limit = s->memory_limit;
@@ -257,13 +324,18 @@ static int pack_v2(const struct cgroup_stats *s, Google__Any *ret, struct error 
     memory.swap_usage = s->swap_usage;
     memory.swap_limit = s->swap_limit;
     memory.swap_max_usage = s->swap_max_usage;
+    memory.psi = parse_pressure(s->memory_pressure, &memory_pressure);
     events.low = s->memory_low;
     events.high = s->memory_high;
     events.max = s->memory_max;
     events.oom = s->oom;
     events.oom_kill = s->oom_kill;
+    events.oom_group_kill = s->oom_group_kill;
     io.n_usage = parse_io(s->io_stat, entries, pointers);
     io.usage = pointers;
+    io.psi = parse_pressure(s->io_pressure, &io_pressure);
+    m.n_hugetlb = put_huge_v2(s, huge, huge_pointers);
+    m.hugetlb = huge_pointers;
     m.pids = &pids;
     m.cpu = &cpu;
     m.memory = &memory;

@@ -110,9 +110,17 @@ static void expect_line(bool v2, const char *type_url, const char *want)
     free(got);
 }
 
+static void huge(const char *dir, const char *size, const char *what, const char *text)
+{
+    char path[96];
+    snprintf(path, sizeof path, "%s/hugetlb.%s.%s", dir, size, what);
+    support_write(path, text);
+}
+
 // ---- version 1 ----------------------------------------------------------------------------------
 
-static const char *const v1_controllers[] = {"memory", "cpu", "cpuacct", "pids", "blkio"};
+static const char *const v1_controllers[] = {"memory", "cpu",   "cpuacct",
+                                             "pids",   "blkio", "hugetlb"};
 
 static void v1_cgroup(void)
 {
@@ -171,13 +179,23 @@ Test(stats, v1_every_field)
     v1_memory("", 201);
     v1_memory(".memsw", 211);
     v1_memory(".kmem", 221);
+    v1_memory(".kmem.tcp", 231);
     support_write("/mnt/memory/c/memory.oom_control",
                   "oom_kill_disable 301\nunder_oom 302\noom_kill 303\n");
     support_write("/mnt/blkio/c/blkio.throttle.io_service_bytes_recursive",
                   "251:1 Read 401\n251:1 Write 402\n252:2 Read 403\nTotal 1206\n");
     support_write("/mnt/blkio/c/blkio.throttle.io_serviced_recursive",
                   "251:1 Read 411\n252:2 Sync 412\nTotal 823\n");
+    huge("/mnt/hugetlb/c", "1GB", "usage_in_bytes", "501\n");
+    huge("/mnt/hugetlb/c", "1GB", "max_usage_in_bytes", "502\n");
+    huge("/mnt/hugetlb/c", "1GB", "failcnt", "503\n");
+    huge("/mnt/hugetlb/c", "2MB", "usage_in_bytes", "511\n");
+    huge("/mnt/hugetlb/c", "2MB", "max_usage_in_bytes", "512\n");
+    huge("/mnt/hugetlb/c", "2MB", "failcnt", "513\n");
+    huge("/mnt/hugetlb/c", "2MB", "rsvd.usage_in_bytes", "1\n");
     expect(false, ANY_CGROUPS1_METRICS,
+           "hugetlb.usage = 501\nhugetlb.max = 502\nhugetlb.failcnt = 503\nhugetlb.pagesize = 1GB\n"
+           "hugetlb.usage = 511\nhugetlb.max = 512\nhugetlb.failcnt = 513\nhugetlb.pagesize = 2MB\n"
            "pids.current = 11\npids.limit = 12\n"
            "cpu.usage.total = 21\ncpu.usage.kernel = 30000000\ncpu.usage.user = 20000000\n"
            "cpu.usage.per_cpu = 24\ncpu.usage.per_cpu = 25\ncpu.usage.per_cpu = 26\n"
@@ -202,6 +220,8 @@ Test(stats, v1_every_field)
            "memory.swap.failcnt = 214\n"
            "memory.kernel.limit = 221\nmemory.kernel.usage = 222\nmemory.kernel.max = 223\n"
            "memory.kernel.failcnt = 224\n"
+           "memory.kernel_tcp.limit = 231\nmemory.kernel_tcp.usage = 232\n"
+           "memory.kernel_tcp.max = 233\nmemory.kernel_tcp.failcnt = 234\n"
            "blkio.io_service_bytes_recursive.op = Read\n"
            "blkio.io_service_bytes_recursive.device = /dev/vda1\n"
            "blkio.io_service_bytes_recursive.major = 251\n"
@@ -275,13 +295,34 @@ static void v2_memory(const char *refault, const char *activate)
     "memory.pgdeactivate = 127\nmemory.pglazyfree = 128\nmemory.pglazyfreed = 129\n"               \
     "memory.thp_fault_alloc = 130\nmemory.thp_collapse_alloc = 131\n"
 
+static void v2_pressure(const char *what, int first)
+{
+    char path[64], text[256];
+    snprintf(path, sizeof path, "/mnt/c/%s.pressure", what);
+    snprintf(text, sizeof text,
+             "some avg10=0.01 avg60=0.02 avg300=0.03 total=%d\n"
+             "full avg10=0.04 avg60=0.05 avg300=0.06 total=%d\n",
+             first, first + 4);
+    support_write(path, text);
+}
+
+#define V2_PRESSURE(what, some, full)                                                              \
+    what ".psi.some.avg10 = 0.01\n" what ".psi.some.avg60 = 0.02\n" what                           \
+         ".psi.some.avg300 = 0.03\n" what ".psi.some.total = " some "\n" what                      \
+         ".psi.full.avg10 = 0.04\n" what ".psi.full.avg60 = 0.05\n" what                           \
+         ".psi.full.avg300 = 0.06\n" what ".psi.full.total = " full "\n"
+
 Test(stats, v2_every_field)
 {
     v2_cgroup();
     support_write("/mnt/c/pids.current", "11\n");
     support_write("/mnt/c/pids.max", "12\n");
-    support_write("/mnt/c/cpu.stat", "usage_usec 21\nuser_usec 22\nsystem_usec 23\nnr_periods 24\n"
-                                     "nr_throttled 25\nthrottled_usec 26\n");
+    support_write("/mnt/c/cpu.stat",
+                  "usage_usec 21\nuser_usec 22\nsystem_usec 23\nnr_periods 24\n"
+                  "nr_throttled 25\nthrottled_usec 26\nnr_bursts 27\nburst_usec 28\n");
+    v2_pressure("cpu", 500);
+    v2_pressure("memory", 510);
+    v2_pressure("io", 520);
     v2_memory("workingset_refault_file", "workingset_activate_file");
     support_write("/mnt/c/memory.current", "132\n");
     support_write("/mnt/c/memory.max", "133\n");
@@ -289,24 +330,43 @@ Test(stats, v2_every_field)
     support_write("/mnt/c/memory.swap.max", "135\n");
     support_write("/mnt/c/memory.peak", "136\n");
     support_write("/mnt/c/memory.swap.peak", "137\n");
-    support_write("/mnt/c/memory.events", "low 301\nhigh 302\nmax 303\noom 304\noom_kill 305\n");
+    support_write("/mnt/c/memory.events", "low 301\nhigh 302\nmax 303\noom 304\noom_kill 305\n"
+                                          "oom_group_kill 306\n");
     support_write("/mnt/c/io.stat",
                   "251:1 rbytes=401 wbytes=402 rios=403 wios=404 dbytes=1 dios=2\n"
                   "252:2 rbytes=411 wbytes=412 rios=413 wios=414\n");
-    expect(true, ANY_CGROUPS2_METRICS,
-           "pids.current = 11\npids.limit = 12\n"
-           "cpu.usage_usec = 21\ncpu.user_usec = 22\ncpu.system_usec = 23\ncpu.nr_periods = 24\n"
-           "cpu.nr_throttled = 25\ncpu.throttled_usec = 26\n"
-           "cpu.nr_bursts = 0\ncpu.burst_usec = 0\n" V2_MEMORY_WANTED
-           "memory.usage = 132\nmemory.usage_limit = 133\nmemory.swap_usage = 134\n"
-           "memory.swap_limit = 135\nmemory.max_usage = 136\nmemory.swap_max_usage = 137\n"
-           "io.usage.major = 251\nio.usage.minor = 1\nio.usage.rbytes = 401\n"
-           "io.usage.wbytes = 402\nio.usage.rios = 403\nio.usage.wios = 404\n"
-           "io.usage.major = 252\nio.usage.minor = 2\nio.usage.rbytes = 411\n"
-           "io.usage.wbytes = 412\nio.usage.rios = 413\nio.usage.wios = 414\n"
-           "memory_events.low = 301\nmemory_events.high = 302\nmemory_events.max = 303\n"
-           "memory_events.oom = 304\nmemory_events.oom_kill = 305\n"
-           "memory_events.oom_group_kill = 0\n");
+    huge("/mnt/c", "1GB", "current", "601\n");
+    huge("/mnt/c", "1GB", "max", "602\n");
+    huge("/mnt/c", "1GB", "events", "max 603\n");
+    huge("/mnt/c", "2MB", "current", "611\n");
+    huge("/mnt/c", "2MB", "max", "612\n");
+    huge("/mnt/c", "2MB", "events", "max 613\n");
+    huge("/mnt/c", "2MB", "rsvd.current", "1\n");
+    expect(
+        true, ANY_CGROUPS2_METRICS,
+        "pids.current = 11\npids.limit = 12\n"
+        "cpu.usage_usec = 21\ncpu.user_usec = 22\ncpu.system_usec = 23\ncpu.nr_periods = 24\n"
+        "cpu.nr_throttled = 25\ncpu.throttled_usec = 26\n" V2_PRESSURE(
+            "cpu", "500",
+            "504") "cpu.nr_bursts = 27\ncpu.burst_usec = 28\n" V2_MEMORY_WANTED
+                   "memory.usage = 132\nmemory.usage_limit = 133\nmemory.swap_usage = 134\n"
+                   "memory.swap_limit = 135\nmemory.max_usage = 136\nmemory.swap_max_usage = "
+                   "137\n" V2_PRESSURE(
+                       "memory", "510",
+                       "514") "io.usage.major = 251\nio.usage.minor = 1\nio.usage.rbytes = 401\n"
+                              "io.usage.wbytes = 402\nio.usage.rios = 403\nio.usage.wios = 404\n"
+                              "io.usage.major = 252\nio.usage.minor = 2\nio.usage.rbytes = 411\n"
+                              "io.usage.wbytes = 412\nio.usage.rios = 413\nio.usage.wios = "
+                              "414\n" V2_PRESSURE(
+                                  "io", "520",
+                                  "524") "hugetlb.current = 601\nhugetlb.max = "
+                                         "602\nhugetlb.pagesize = 1GB\nhugetlb.failcnt = 603\n"
+                                         "hugetlb.current = 611\nhugetlb.max = "
+                                         "612\nhugetlb.pagesize = 2MB\nhugetlb.failcnt = 613\n"
+                                         "memory_events.low = 301\nmemory_events.high = "
+                                         "302\nmemory_events.max = 303\n"
+                                         "memory_events.oom = 304\nmemory_events.oom_kill = 305\n"
+                                         "memory_events.oom_group_kill = 306\n");
 }
 
 Test(stats, v2_no_limit_is_the_largest_number)
