@@ -48,15 +48,15 @@ static int ambiguous(const struct choice *choices, size_t n, const char *ns, con
                      bool whole, struct error *err)
 {
     struct buf list;
-    size_t listed = 0;
-    buf_init(&list, LISTED_MAX * (size_t)(2 * IDENT_MAX + 8));
-    for (size_t i = 0; i < n && listed < LISTED_MAX; i++)
-        if (matches(&choices[i], ns, argument, whole))
-            buf_printf(&list, "%s%s%s%s", listed++ ? ", " : "", choices[i].ns,
+    size_t found = 0;
+    buf_init(&list, LISTED_MAX * (size_t)(3 * IDENT_MAX + 8));
+    for (size_t i = 0; i < n; i++)
+        if (matches(&choices[i], ns, argument, whole) && found++ < LISTED_MAX)
+            buf_printf(&list, "%s%s %s%s%s", found > 1 ? ", " : "", choices[i].kind, choices[i].ns,
                        *choices[i].ns ? "/" : "", choices[i].id);
     const char *text = buf_cstr(&list);
-    error_set(err, STATUS_FAILED_PRECONDITION, "ID: \"%s\" means several (%s, ...); give %s",
-              argument, text ? text : "",
+    error_set(err, STATUS_FAILED_PRECONDITION, "ID: \"%s\" means several (%s%s); give %s", argument,
+              text ? text : "", found > LISTED_MAX ? ", ..." : "",
               whole ? "--namespace or --kind as well" : "more of the id");
     buf_free(&list);
     return -1;

@@ -7,7 +7,7 @@
 #include "base/error.h"
 
 struct choice {
-    const char *ns, *id; // ns: "" for a sandbox
+    const char *kind, *ns, *id; // ns: "" for a sandbox
 };
 
 // May the argument be an id or the beginning of one? INVALID_ARGUMENT that says why not. 0 or -1.

@@ -17,7 +17,8 @@ static const struct item *choose_item(const struct view *v, const struct options
         return NULL;
     }
     for (size_t i = 0; i < v->n_items; i++)
-        choices[i] = (struct choice){v->items[i].entry->namespace_, v->items[i].entry->id};
+        choices[i] = (struct choice){v->items[i].source->kind->name, v->items[i].entry->namespace_,
+                                     v->items[i].entry->id};
     if (choose(choices, v->n_items, o->ns, o->arguments[0], &index, err) < 0)
         return NULL;
     return &v->items[index];

@@ -4,8 +4,11 @@
 #include <string.h>
 
 static const struct choice choices[] = {
-    {"", "abc"},        {"", "abcd"},      {"k8s.io", "abx1"},
-    {"k8s.io", "same"}, {"other", "same"}, {"", "z9"},
+    {"runc", "", "abc"},        {"runc", "", "abcd"},      {"runc", "k8s.io", "abx1"},
+    {"runc", "k8s.io", "same"}, {"runc", "other", "same"}, {"wasm", "", "z9"},
+    {"runc", "", "twin"},       {"wasm", "", "twin"},      {"wasm", "", "m1"},
+    {"wasm", "", "m2"},         {"wasm", "", "m3"},        {"wasm", "", "m4"},
+    {"wasm", "", "m5"},         {"wasm", "", "m6"},
 };
 #define N (sizeof choices / sizeof *choices)
 
@@ -23,8 +26,10 @@ Test(choose, an_id_or_the_only_prefix)
         {NULL, "z", 5, STATUS_OK, ""},
         {"other", "same", 4, STATUS_OK, ""},
         {"other", "s", 4, STATUS_OK, ""},
+        {NULL, "m", 0, STATUS_FAILED_PRECONDITION, "wasm m4, wasm m5, ...)"},
         {NULL, "ab", 0, STATUS_FAILED_PRECONDITION, "more of the id"},
-        {NULL, "same", 0, STATUS_FAILED_PRECONDITION, "k8s.io/same, other/same"},
+        {NULL, "same", 0, STATUS_FAILED_PRECONDITION, "(runc k8s.io/same, runc other/same)"},
+        {NULL, "twin", 0, STATUS_FAILED_PRECONDITION, "(runc twin, wasm twin)"},
         {NULL, "abcde", 0, STATUS_NOT_FOUND, "kuasar-ctl list"},
         {"k8s.io", "z9", 0, STATUS_NOT_FOUND, "in namespace k8s.io"},
         {NULL, "", 0, STATUS_INVALID_ARGUMENT, "empty"},
