@@ -173,7 +173,8 @@ static void check_handler(const char *name, void *arg)
 {
     struct handlers *all = arg;
     struct handler h = {.d = all->d, .doc = all->doc, .name = name};
-    if (!handlers_is_ours(all->doc, name))
+    const char *only = all->d->ctl->options->kind;
+    if (!handlers_is_ours(all->doc, name) || (only && strcmp(value(&h, "sandboxer"), only) != 0))
         return;
     all->ours++;
     check_proxy(&h, value(&h, "sandboxer"));
@@ -239,7 +240,11 @@ void check_handlers(struct doctor *d)
     check_cri(d, doc);
     handlers_each(doc, check_handler, &all);
     if (!all.ours) {
-        found(d, VERDICT_ERROR, "no handler has a sandboxer of ours");
+        const char *only = d->ctl->options->kind;
+        if (only)
+            found(d, VERDICT_ERROR, "no handler has the sandboxer \"%s\"", only);
+        else
+            found(d, VERDICT_ERROR, "no handler has a sandboxer of ours");
         remedy(d,
                "copy a file of " EXAMPLES " to a directory that %s imports, and restart containerd",
                d->containerd.config);

@@ -207,7 +207,10 @@ static void check_cache(struct doctor *d)
 
 void check_wasm(struct doctor *d)
 {
+    const char *only = d->ctl->options->kind;
     struct wasm w = {.d = d, .doc = handlers_document(d)};
+    if (only && strcmp(only, "wasm") != 0)
+        return;
     see_whether_wanted(&w);
     find_worker(&w);
     check_worker(&w);

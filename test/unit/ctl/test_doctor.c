@@ -142,10 +142,11 @@ static void end_node(void)
 
 TestSuite(doctor, .init = make_node, .fini = end_node);
 
+static struct options options = {.run_dir = "/run", .timeout = 1};
+
 // Runs doctor on the tree. The daemons do not run there: what their check finds is left out.
 static struct doctor *examine(void)
 {
-    static const struct options options = {.run_dir = "/run", .timeout = 1};
     static struct ctl ctl = {.options = &options};
     static struct doctor d;
     struct error err = {0};
@@ -363,6 +364,23 @@ Test(doctor, no_handler_of_ours)
 {
     put("/etc/containerd/conf.d/a.toml", "version = 3\n");
     expect_fault(VERDICT_ERROR, "no handler", "restart containerd");
+}
+
+Test(doctor, only_one_kind)
+{
+    put("/etc/containerd/conf.d/b.toml",
+        "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kuasar-wasm]\n"
+        "runtime_type = 'io.containerd.kuasar-wasm.v2'\nsandboxer = 'wasm'\n");
+    put_program("/opt/shims/containerd-shim-kuasar-wasm-v2", "");
+    expect_among(VERDICT_ERROR, "no [proxy_plugins.wasm]", "add the table");
+    expect_among(VERDICT_ERROR, "no wasm-worker", "README.md");
+    options.kind = "runc";
+    expect_fault(VERDICT_OK, NULL, NULL);
+    options.kind = "vmm";
+    expect_fault(VERDICT_ERROR, "no handler has the sandboxer \"vmm\"", "restart containerd");
+    options.kind = "wasm";
+    expect_among(VERDICT_ERROR, "no [proxy_plugins.wasm]", "add the table");
+    expect_among(VERDICT_ERROR, "no wasm-worker", "README.md");
 }
 
 Test(doctor, no_proxy_plugin)
