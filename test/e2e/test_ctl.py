@@ -16,7 +16,9 @@ import threading
 import pytest
 
 import node as kuasar
-from node import CONTAINERD, HANDLER, KIND, STATE, V2, run, until
+import wasm
+import wire
+from node import CONTAINERD, HANDLER, KIND, STATE, V2, crictl, run, until
 
 CONF = pathlib.Path("/etc/containerd/conf.d")
 MAIN = pathlib.Path("/etc/containerd/config.toml")
@@ -72,19 +74,79 @@ def test_list_and_show(node):
     assert "\n  name                   web\n" in text
 
 
-def test_events(node):
+def kernels(cgroup):
+    """What `show` should say of a cgroup, from its files; a limit that is not set is left out."""
+    values = {"cgroup_version": 2 if V2 else 1, "memory_limit_bytes": cgroup.memory_limit(), "pids_limit": cgroup.pids_limit(),
+              "pids": cgroup.pids_current(), "oom_kills": cgroup.oom_kills(),
+              "memory_failures": cgroup.keyed("memory", "memory.events")["max"] if V2 else int(cgroup.read("memory", "memory.failcnt")),
+              "cpu_throttled_periods": cgroup.keyed("cpu", "cpu.stat")["nr_throttled"]}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def test_show_says_what_the_cgroups_files_say(node):
+    memory = lambda limit: {"resources": {"memory_limit_in_bytes": limit << 20}}
+    pod = node.pod(linux=memory(96))
+    container = pod.run("sleep", "1000", linux=memory(64))
+    bare = pod.run("sleep", "1000")
+    for who in (pod, container, bare):
+        check_cgroup(who)
+    assert shown_values(container)["memory_limit_bytes"] == 64 << 20 and shown_values(pod)["memory_limit_bytes"] == 96 << 20
+    assert not {"memory_limit_bytes", "pids_limit"} & set(shown_values(bare))
+
+    crictl("update", "--memory", 32 << 20, "--cpu-quota", 2000, "--cpu-period", 100000, container.id)
+    container.cgroup().file("pids", "pids.max").write_text("7")
+    check_cgroup(container)
+    before = shown_values(container)
+    assert (before["memory_limit_bytes"], before["pids_limit"], before["pids"]) == (32 << 20, 7, 1)
+    text = ctl("show", container.id).stdout
+    assert f"\n  cgroup                 {container.cgroup().path}\n" in text
+    assert re.search(rf"^  memory_limit_bytes +{32 << 20}$", text, re.MULTILINE) and re.search(r"^  pids_limit +7$", text, re.MULTILINE)
+
+    container.exec("tail", "/dev/zero", check=False, timeout=120)  # takes memory until it is killed
+    check_cgroup(container)
+    after = shown_values(container)
+    assert before["oom_kills"] == 0 < after["oom_kills"] != after["memory_failures"]
+    assert before["cpu_throttled_periods"] < after["cpu_throttled_periods"] and before["memory_max_bytes"] < after["memory_max_bytes"]
+
+
+def shown_values(who):
+    return ctl_json("show", who.id)["now"]["cgroup_values"]
+
+
+def check_cgroup(who):
+    cgroup = who.cgroup()
+    shown = ctl_json("show", who.id)
+    assert shown["cgroup"] == cgroup.path
+    values = dict(shown["now"]["cgroup_values"])
+    cpu, used, peak = (values.pop(name) for name in ("cpu_nanoseconds", "memory_bytes", "memory_max_bytes"))
+    assert values == kernels(cgroup)
+    assert 0 < cpu <= cgroup.cpu_ns()
+    assert 0 < used <= peak <= cgroup.memory_peak()
+    kuasar.agree(lambda: shown_values(who)["memory_bytes"], cgroup.memory_usage)
+    assert sorted(shown["now"]["cgroup_pids"]) == sorted(int(pid) for file in cgroup.file("memory", ".").rglob("cgroup.procs") for pid in file.read_text().split())
+
+
+@contextlib.contextmanager
+def followed(node, daemons=2):
+    """What `kuasar-ctl events` prints meanwhile: a function that returns it so far, and the process."""
     log = node.dir / "events"
     with open(log, "wb") as out:
         follower = subprocess.Popen(["kuasar-ctl", "events", "--json"], stdout=out)
     try:
-        def followed():  # by both daemons: they hold its connections
-            return len(os.listdir(f"/proc/{follower.pid}/fd")) >= 6
-        until(followed, "the follower is connected")
+        # The daemons hold its connections, beside its outputs and event loop.
+        until(lambda: len(os.listdir(f"/proc/{follower.pid}/fd")) >= 4 + daemons, "the follower is connected")
+        yield lambda: [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+    finally:
+        follower.send_signal(signal.SIGINT)
+    assert follower.wait(timeout=20) == 0
+
+
+def test_events(node):
+    with followed(node) as seen:
         pod = node.pod()
         container = pod.run("sh", "-c", "exit 3")
         container.wait_exit()
         pod.remove()
-        seen = lambda: [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
         until(lambda: any(e.get("topic") == "/sandboxes/removed" for e in seen()), "the removal is told")
         mine = [(e["topic"], e["id"]) for e in seen() if "topic" in e]
         for topic, who in [("/sandboxes/creating", pod), ("/sandboxes/ready", pod), ("/tasks/create", container), ("/tasks/start", container),
@@ -94,9 +156,6 @@ def test_events(node):
         assert exit_event["exit_status"] == 3 and exit_event["kind"] == KIND
         node.restart_sandboxer()
         until(lambda: any("another process" in e.get("answers", "") for e in seen()), "the restart is told")
-    finally:
-        follower.send_signal(signal.SIGINT)
-    assert follower.wait(timeout=20) == 0
 
 
 @pytest.mark.any_containerd
@@ -287,12 +346,16 @@ def expect_fault(says, does, code=2):
     assert all(f["remedy"] for f in found), found
 
 
+def lacks_cpuset():
+    """As the second kernel does, of which doctor warns."""
+    return V2 and "cpuset" not in (kuasar.CGROUP_ROOT / "cgroup.controllers").read_text()
+
+
 def expect_order():
     """Nothing is found but what the second kernel lacks, the controller of CPU sets."""
-    lacking = V2 and "cpuset" not in (kuasar.CGROUP_ROOT / "cgroup.controllers").read_text()
-    found = faults(1 if lacking else 0)
+    found = faults(1 if lacks_cpuset() else 0)
     assert [f["text"] for f in found if "cpuset" not in f["text"]] == []
-    assert len(found) == (1 if lacking else 0)
+    assert len(found) == (1 if lacks_cpuset() else 0)
 
 
 def test_doctor_finds_nothing_on_a_node_in_order(node):
@@ -477,3 +540,159 @@ while True:
             garbage.wait()
         for server in servers:
             server.close()
+
+
+# ---- two kinds ----------------------------------------------------------------------------------
+
+OTHER = "runc" if KIND == "wasm" else "wasm"
+OTHER_STATE = pathlib.Path(f"/run/kuasar-{OTHER}")
+
+
+class Daemons:
+    """Those of the other kind."""
+
+    def __init__(self):
+        self.start()
+
+    def start(self):
+        self.sandboxer = kuasar.start_daemon(f"{OTHER}-sandboxer")
+        until(lambda: kuasar.listening(str(OTHER_STATE / "task.sock")), "its task server listens")
+
+    def end(self, sig):
+        """The sandboxer first: it would start another task server."""
+        self.sandboxer.send_signal(sig)
+        self.sandboxer.wait(timeout=20)
+        for pid in kuasar.pids_of(f"{OTHER}-task"):
+            os.kill(pid, sig)
+        until(lambda: not kuasar.pids_of(f"{OTHER}-task"), "its task server is gone")
+
+
+@pytest.fixture
+def others(node):
+    """The daemons of another kind, beside those of the node, and its handlers."""
+    drop_in = CONF / f"kuasar-{OTHER}.toml"
+    if OTHER != "runc" or HANDLER not in MAIN.read_text():
+        kuasar.serve(OTHER)
+    daemons = Daemons()
+    node.stop_containerd()
+    node.start_containerd()
+    try:
+        yield daemons
+    finally:
+        node.remove_pods()
+        daemons.end(signal.SIGTERM)
+        run("umount", "-R", OTHER_STATE, check=False)  # the pin of their mount namespace, if they had one
+        shutil.rmtree(OTHER_STATE)
+        drop_in.unlink(missing_ok=True)
+        node.stop_containerd()
+        node.start_containerd()
+
+
+def wait_in(pod, kind, image):
+    """A container of a pod, a module if it is of that kind."""
+    return pod.run("/tool.wasm", "wait", "3600", image=wasm.IMAGE, name="web") if kind == "wasm" else pod.run("sleep", "1000", name="web")
+
+
+def pods_of_both(node, image):
+    """kind -> a pod and its container."""
+    pods = {KIND: node.pod(), OTHER: node.pod(handler=f"kuasar-{OTHER}")}
+    return {kind: (pod, wait_in(pod, kind, image)) for kind, pod in pods.items()}
+
+
+def test_two_kinds(node, image, others):
+    with followed(node, 4) as seen:
+        both = pods_of_both(node, image)
+        told = lambda: {(e["kind"], e["topic"], e["id"]) for e in seen() if "topic" in e}
+        wanted = {e for kind, (pod, c) in both.items() for e in ((kind, "/sandboxes/ready", pod.id), (kind, "/tasks/start", c.id))}
+        until(lambda: wanted <= told(), "the events are told")
+        assert not {(OTHER, topic, who) for kind, topic, who in told() if kind == KIND} & told(), "each by its own kind"
+
+    listed = ctl_json("list")
+    assert {(d["kind"], d["role"], d["program"], d["answers"], d["entries"]) for d in listed["daemons"]} == {
+        (kind, role, f"{kind}-{program}", True, 1) for kind in both for role, program in (("sandboxer", "sandboxer"), ("task server", "task"))}
+    assert {(e["kind"], e["type"], e["id"]) for e in listed["entries"]} == {
+        (kind, *e) for kind, (pod, c) in both.items() for e in (("sandbox", pod.id), ("container", c.id))}
+    rows = [line.split() for line in ctl("list", "-l").stdout.splitlines()]
+    column = rows[0].index("KIND")
+    for kind, (pod, c) in both.items():
+        assert {row[1]: row[column] for row in rows if row[1] in (pod.id, c.id)} == {pod.id: kind, c.id: kind}
+        assert {e["id"] for e in ctl_json("list", "-k", kind)["entries"]} == {pod.id, c.id}
+        for who in (pod, c):
+            shown = ctl_json("show", who.id[:20])
+            assert (shown["id"], shown["kind"]) == (who.id, kind)
+            assert f"\n  kind                   {kind}\n" in ctl("show", who.id).stdout
+    assert "no sandbox or container" in ctl("show", "-k", KIND, both[OTHER][1].id, code=2).stderr
+
+    found = [f["text"] for f in ctl_json("doctor", code=1 if lacks_cpuset() else 0)["findings"]]
+    for kind in both:
+        for role in ("sandboxer", "task server"):
+            assert any(f"the {role} of kind {kind} answers: " in text for text in found), found
+    expect_order()
+
+    ctl("dump", "-o", node.dir / "both.tar")
+    files = unpack(node.dir / "both.tar")
+    assert {(e["kind"], e["id"]) for e in json.loads(files["list.json"])["entries"]} == {(e["kind"], e["id"]) for e in listed["entries"]}
+    for kind, (pod, c) in both.items():
+        for name in (f"show/{kind}/{pod.id}.json", f"show/{kind}/k8s.io-{c.id}.json", f"records/{kind}/sandboxes/{pod.id}/sandbox.json",
+                     f"records/{kind}/tasks/k8s.io/{c.id}.json", f"records/{kind}/tree.txt", f"system/mounts-{kind}",
+                     f"system/{kind}-sandboxer/status", f"system/{kind}-task/status", f"logs/{kind}-sandboxer.log"):
+            assert name in files, f"{name} is not among {sorted(files)}"
+        assert pod.id in {e["id"] for e in json.loads(files[f"events/{kind}-sandboxer.json"])}
+        assert pod.id in files[f"system/mounts-{kind}"]
+
+
+@contextlib.contextmanager
+def sandbox(kind, name):
+    """One of this id, on the host's network, by a call to its daemon."""
+    controller = lambda method, *more: wire.Grpc(f"/run/{kind}-sandboxer.sock").call(method, wire.message((1, name), *more))
+    namespaces = wire.message((1, 2), (2, 1))
+    config = wire.message((1, wire.message((1, name), (2, kind), (3, "e2e"))), (8, wire.message((2, wire.message((1, namespaces))))))
+    controller("Create", (3, wire.any_of("runtime.v1.PodSandboxConfig", config)))
+    try:
+        yield
+    finally:
+        controller("Shutdown")
+
+
+def test_one_id_in_two_kinds(others):
+    with sandbox(KIND, "twin"), sandbox(OTHER, "twin"), sandbox(OTHER, "twine"):
+        several = ctl("show", "twin", code=2).stderr
+        assert f"means several ({KIND} twin, {OTHER} twin)" in several or f"means several ({OTHER} twin, {KIND} twin)" in several, several
+        assert "--kind" in several
+        for kind in (KIND, OTHER):
+            shown = ctl_json("show", "twin", "--kind", kind)
+            assert (shown["kind"], shown["id"], shown["state"]) == (kind, "twin", "created")
+        assert f"{OTHER} twine" in ctl("show", "twi", code=2).stderr
+        assert ctl_json("show", "twine")["kind"] == OTHER
+
+
+def test_one_kind_without_its_daemons(node, image, others):
+    both = pods_of_both(node, image)
+    others.end(signal.SIGKILL)
+    try:
+        listed = ctl("list", code=1)
+        for role in ("sandboxer", "task server"):
+            assert f"the {role} of kind {OTHER} does not answer" in listed.stderr
+        assert f"of kind {KIND}" not in listed.stderr
+        found = entries(code=1)
+        for kind, (pod, c) in both.items():
+            source = "daemon" if kind == KIND else "journal"
+            assert {who.id: (found[who.id]["kind"], found[who.id]["from"]) for who in (pod, c)} == dict.fromkeys((pod.id, c.id), (kind, source))
+            code = 0 if kind == KIND else 1
+            assert {e["id"] for e in ctl_json("list", "--kind", kind, code=code)["entries"]} == {pod.id, c.id}
+            assert ctl_json("show", c.id, code=code)["from"] == source
+        assert sum(f["text"].startswith("the ") and f" of kind {OTHER} does not answer" in f["text"] for f in faults(2)) == 2
+        ctl("doctor", "--kind", KIND, code=1 if lacks_cpuset() else 0)
+        ctl("dump", "-o", node.dir / "half.tar", code=1)
+        files = unpack(node.dir / "half.tar")
+        assert {e["id"] for e in json.loads(files["list.json"])["entries"]} == set(found)
+        for kind, (pod, c) in both.items():
+            assert f"show/{kind}/{pod.id}.json" in files and f"show/{kind}/k8s.io-{c.id}.json" in files
+    finally:
+        others.start()
+    ctl("list")
+    for kind, (pod, c) in both.items():
+        assert pod.state() == "SANDBOX_READY"
+        assert entries()[pod.id]["from"] == "daemon"
+    until(lambda: both[OTHER][1].state() == "CONTAINER_EXITED", "the next task server ends what the killed one left")
+    assert both[KIND][1].state() == "CONTAINER_RUNNING"
