@@ -9,6 +9,10 @@
 #include "base/file.h"
 #include "linux/cgroup.h"
 
+// Where none is set version 2 has CGROUP_UNLIMITED, and version 1 the most whole pages that its
+// kernel can count.
+#define NO_LIMIT (UINT64_C(1) << 62)
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(a, b); // the name is first in it
@@ -54,7 +58,7 @@ static void look_at_values(struct look *look, const struct cgroup_host *host, co
     add(look, "cpu_throttled_periods", s.cpu_throttled_periods);
     add(look, "memory_bytes", s.memory_usage);
     add(look, "memory_max_bytes", s.memory_max_usage);
-    if (s.memory_limit != CGROUP_UNLIMITED)
+    if (s.memory_limit < NO_LIMIT)
         add(look, "memory_limit_bytes", s.memory_limit);
     add(look, "memory_failures", s.memory_failcnt);
     add(look, "pids", s.pids_current);
