@@ -60,7 +60,7 @@ static void look_at_values(struct look *look, const struct cgroup_host *host, co
     add(look, "memory_max_bytes", s.memory_max_usage);
     if (s.memory_limit < NO_LIMIT)
         add(look, "memory_limit_bytes", s.memory_limit);
-    add(look, "memory_failures", s.memory_failcnt);
+    add(look, "memory_failures", s.v2 ? s.memory_max : s.memory_failcnt);
     add(look, "pids", s.pids_current);
     if (s.pids_limit && s.pids_limit != CGROUP_UNLIMITED)
         add(look, "pids_limit", s.pids_limit);
