@@ -36,13 +36,13 @@ static void usage(const struct task_daemon *kind, FILE *out)
     fprintf(out,
             "Usage: %s [options]\n"
             "%s\n\n"
-            "  -d, --dir DIR                 state directory (default %s)\n"
-            "  -l, --listen SOCKET           unix socket to serve on (default DIR/task.sock)\n"
-            "  -c, --config FILE             configuration (default %s, if it exists)\n"
-            "      --log-level LEVEL         trace, debug, info, warn or error (default info)\n"
-            "      --containerd-events SOCK  containerd's ttrpc socket (default: as configured)\n"
-            "  -v, --version                 print the version\n"
-            "  -h, --help                    print this text\n",
+            "  -d, --dir DIR                   state directory (default %s)\n"
+            "  -l, --listen SOCKET             unix socket to serve on (default DIR/task.sock)\n"
+            "  -c, --config FILE               configuration (default %s, if it exists)\n"
+            "      --log-level LEVEL           trace, debug, info, warn or error (default info)\n"
+            "      --containerd-events SOCKET  containerd's ttrpc socket (default: as configured)\n"
+            "  -v, --version                   print the version\n"
+            "  -h, --help                      print this text\n",
             kind->name, kind->summary, kind->dir, kind->config);
 }
 
