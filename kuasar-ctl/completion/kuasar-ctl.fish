@@ -1,7 +1,7 @@
 # fish completion for kuasar-ctl(8)
 function __kuasar_ctl_kinds
-    for dir in /run/kuasar-*/
-        string replace -r '^/run/kuasar-(.*)/$' '$1' $dir
+    for dir in /run/kuasar-*/sandboxes/ # a shim alone leaves a directory, too
+        string replace -r '^/run/kuasar-(.*)/sandboxes/$' '$1' $dir
     end
 end
 
