@@ -123,7 +123,8 @@ def check_cgroup(who):
     assert 0 < cpu <= cgroup.cpu_ns()
     assert 0 < used <= peak <= cgroup.memory_peak()
     kuasar.agree(lambda: shown_values(who)["memory_bytes"], cgroup.memory_usage)
-    assert sorted(shown["now"]["cgroup_pids"]) == sorted(int(pid) for file in cgroup.file("memory", ".").rglob("cgroup.procs") for pid in file.read_text().split())
+    inside = " ".join(file.read_text() for file in cgroup.file("memory", ".").rglob("cgroup.procs"))
+    assert sorted(shown["now"]["cgroup_pids"]) == sorted(int(pid) for pid in inside.split())
 
 
 @contextlib.contextmanager
