@@ -24,6 +24,7 @@ CONF = pathlib.Path("/etc/containerd/conf.d")
 MAIN = pathlib.Path("/etc/containerd/config.toml")
 OURS = MAIN if KIND == "runc" else CONF / f"{HANDLER}.toml"  # the file with the kind's handler
 SECRET = "tell-nobody-4711"
+on_the_host = pytest.mark.skipif(KIND == "vmm", reason="its containers are in the machine, and the other kinds' tests do this")
 
 
 def ctl(*argv, code=0, **more):
@@ -83,6 +84,7 @@ def kernels(cgroup):
     return {name: value for name, value in values.items() if value is not None}
 
 
+@on_the_host
 def test_show_says_what_the_cgroups_files_say(node):
     memory = lambda limit: {"resources": {"memory_limit_in_bytes": limit << 20}}
     pod = node.pod(linux=memory(96))
@@ -517,6 +519,7 @@ def keys(objects):
     return set().union(*objects)
 
 
+@on_the_host
 def test_the_page_has_the_keys_of_json(node):
     """All that is printed, and no other."""
     page = keys_of_page()
@@ -672,6 +675,7 @@ def pods_of_both(node, image):
     return {kind: (pod, wait_in(pod, kind, image)) for kind, pod in pods.items()}
 
 
+@on_the_host
 def test_two_kinds(node, image, others):
     with followed(node, 4) as seen:
         both = pods_of_both(node, image)
@@ -727,6 +731,7 @@ def sandbox(kind, name):
         controller("Shutdown")
 
 
+@on_the_host
 def test_one_id_in_two_kinds(others):
     with sandbox(KIND, "twin"), sandbox(OTHER, "twin"), sandbox(OTHER, "twine"):
         several = ctl("show", "twin", code=2).stderr
@@ -739,6 +744,7 @@ def test_one_id_in_two_kinds(others):
         assert ctl_json("show", "twine")["kind"] == OTHER
 
 
+@on_the_host
 def test_one_kind_without_its_daemons(node, image, others):
     both = pods_of_both(node, image)
     others.end(signal.SIGKILL)
