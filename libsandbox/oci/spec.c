@@ -280,6 +280,13 @@ bool oci_spec_root_readonly(json_object *spec)
     return readonly;
 }
 
+bool oci_spec_has_hooks(json_object *spec)
+{
+    json_object *hooks = NULL;
+    return json_get_object(spec, "hooks", &hooks, NULL) < 0 ||
+           (hooks && json_object_object_length(hooks) > 0);
+}
+
 bool oci_spec_private_pid(json_object *spec)
 {
     json_object *lin = NULL, *namespaces = NULL;

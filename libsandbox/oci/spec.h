@@ -39,6 +39,7 @@ bool oci_spec_mounts_at(json_object *spec, const char *destination);
 bool oci_path_is(const char *path, const char *clean);
 // Does the container have a pid namespace of its own (an entry without a path)?
 bool oci_spec_private_pid(json_object *spec);
+bool oci_spec_has_hooks(json_object *spec);
 
 // One run as the OCI runtime spec writes it (linux.uidMappings): a list of one. NULL without
 // memory.

@@ -16,6 +16,7 @@ struct oci_task {
     struct contained contained;
     struct oci_runtime rt;
     bool watched;               // init's exit will be reported
+    bool hooks;                 // it may have some
     struct oci_run *run;        // command for init (create, start, ...) that runs
     struct oci_start *starting; // a start that needs no command
 };

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "event/command.h"
 #include "linux/mount_space.h"
+#include "oci/spec.h"
 #include "task/oci_internal.h"
 
 // Most of a runtime's log that is looked at.
@@ -132,17 +133,12 @@ static void command_over(const struct command_result *result, void *arg)
     }
 }
 
-// What a runtime sees of what only we have mounted: nothing, or what the container is made of.
-static int enter_mounts(const void *arg)
+static int show_container(const struct task *t)
 {
-    const struct oci_run *run = arg;
-    const struct task *t = run->task;
     const struct task_server *s = t->server;
     char pod[PATH_MAX], rootfs[PATH_MAX];
     const char *paths[3] = {NULL};
     size_t n = 0;
-    if (strcmp(run->verb, "create") != 0)
-        return mount_space_show(s->mounts, NULL);
     if (t->sandbox_id) {
         if (path_format(pod, sizeof(pod), "%s/%s", s->sandboxes_dir, t->sandbox_id) < 0)
             return -ENAMETOOLONG;
@@ -154,6 +150,21 @@ static int enter_mounts(const void *arg)
         paths[n++] = rootfs;
     }
     return mount_space_show(s->mounts, paths);
+}
+
+// What a runtime sees of what only we have mounted: what the container is made of where it is
+// created, or where hooks of it are run; else nothing. The end of a container must not fail by what
+// is gone already.
+static int enter_mounts(const void *arg)
+{
+    const struct oci_run *run = arg;
+    const struct task *t = run->task;
+    if (strcmp(run->verb, "create") == 0)
+        return show_container(t);
+    bool runs_hooks = strcmp(run->verb, "start") == 0 || strcmp(run->verb, "delete") == 0;
+    if (runs_hooks && engine_of(t)->hooks && show_container(t) == 0)
+        return 0;
+    return mount_space_show(t->server->mounts, NULL);
 }
 
 // Starts the command; `then` is called when it is over, or from here with an error.
@@ -463,6 +474,7 @@ static int oci_open(struct task *t, const Google__Any *options, const struct pod
         return error_errno(err, ENOMEM, "container %s", t->id);
     if (oci_options_read(t, options, &e->rt, err) < 0 || oci_cgroup_place(t, pod, spec, err) < 0)
         return -1;
+    e->hooks = oci_spec_has_hooks(spec);
     contained_begin(&e->contained);
     return 0;
 }
@@ -489,6 +501,7 @@ static int oci_adopt(struct task *t, json_object *described, struct error *err)
         json_get_string(described, "root", &root, err) < 0 ||
         json_get_bool(described, "systemd_cgroup", &e->rt.systemd_cgroup, err) < 0)
         return error_wrap(err, "engine");
+    e->hooks = true;
     e->rt.binary = strdup(binary ? binary : "");
     e->rt.root = strdup(root ? root : "");
     if (!e->rt.binary || !e->rt.root)

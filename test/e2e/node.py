@@ -217,11 +217,18 @@ def merge(into, other):
 def serve(kind):
     """Gives containerd, at its next start, the handlers of a kind: the example's, and the default one's with streaming IO."""
     text = (SOURCE / f"examples/containerd/kuasar-{kind}.toml").read_text()
-    table = f"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kuasar-{kind}"
-    lines = text[text.index(f"{table}]"):].split("\n\n")[0].replace(f"kuasar-{kind}]", f"kuasar-{kind}-streaming]")
+    lines = text[text.index(f"{table(f'kuasar-{kind}')}]"):].split("\n\n")[0].replace(f"kuasar-{kind}]", f"kuasar-{kind}-streaming]")
     drop_in = pathlib.Path(f"/etc/containerd/conf.d/kuasar-{kind}.toml")
     drop_in.parent.mkdir(parents=True, exist_ok=True)
     drop_in.write_text(f'{text}\n{lines}\n  io_type = "streaming"\n')
+
+
+OURS = f"  runtime_type = \"io.containerd.{HANDLER}.v1\"\n  sandboxer = \"{KIND}\"\n"
+
+
+def table(handler):
+    """How a handler's table begins in containerd's configuration."""
+    return f"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{handler}"
 
 
 def start_daemon(sandboxer, *args):
@@ -294,27 +301,25 @@ class Node:
         run("stop-containerd", how, timeout=60)
 
     @contextlib.contextmanager
-    def containerd_config(self, name, text):
-        """containerd, started anew, with these lines of configuration, too; afterwards without them and without pods."""
-        drop_in = pathlib.Path(f"/etc/containerd/conf.d/{name}.toml")
-        drop_in.parent.mkdir(parents=True, exist_ok=True)
-        drop_in.write_text(f"version = 3\n{text}\n")
+    def drop_in(self, name, text):
+        """More of containerd's configuration; containerd is restarted for it."""
+        path = pathlib.Path(f"/etc/containerd/conf.d/{name}.toml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"version = 3\n{text}")
         self.stop_containerd()
         self.start_containerd()
         try:
             yield
         finally:
             self.remove_pods()
-            drop_in.unlink()
+            path.unlink()
             self.stop_containerd()
             self.start_containerd()
 
     @contextlib.contextmanager
     def handler(self, name, options):
-        """A handler of ours with these lines in its table of runc's options; containerd is restarted for it."""
-        table = f"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{name}"
-        with self.containerd_config(name, f"{table}]\n  runtime_type = \"io.containerd.{HANDLER}.v1\"\n  sandboxer = \"{KIND}\"\n"
-                                    f"{table}.options]\n{options}"):
+        """A handler of ours with these lines in its table of runc's options."""
+        with self.drop_in(name, f"{table(name)}]\n{OURS}{table(name)}.options]\n{options}\n"):
             yield name
 
     def revive(self):

@@ -254,7 +254,7 @@ def test_nobody_asks_nothing_happens(node):
 @pytest.mark.any_containerd
 def test_idle_pods_wake_nobody(node):
     """Nor do they for pods that do nothing, when containerd does not ask for statistics. (Otherwise 2.3 does, for every container, once a second.)"""
-    with node.containerd_config("seldom", "[plugins.'io.containerd.cri.v1.runtime']\n  stats_collect_period = '1h'"):
+    with node.drop_in("seldom", "[plugins.'io.containerd.cri.v1.runtime']\n  stats_collect_period = '1h'"):
         containers = [container for _ in range(5) for container in (node.pod().run("sleep", "600"), programs.run(node.pod(), *programs.WAIT))]
         until(lambda: nobody_runs(node), "two seconds without a wake-up", 60)
         assert all(container.state() == "CONTAINER_RUNNING" for container in containers)

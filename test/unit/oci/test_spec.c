@@ -156,6 +156,7 @@ Test(spec, getters)
     cr_expect_str_eq(oci_spec_root_path(spec), "rootfs");
     cr_expect_not(oci_spec_root_readonly(spec));
     cr_expect(oci_spec_private_pid(spec));
+    cr_expect(oci_spec_has_hooks(spec));
     json_object_put(spec);
 
     spec = parse_text("{" PROCESS ",\"root\":{\"path\":\"/r\",\"readonly\":true},"
@@ -165,11 +166,13 @@ Test(spec, getters)
     cr_expect_null(oci_spec_cgroups_path(spec));
     cr_expect(oci_spec_root_readonly(spec));
     cr_expect_not(oci_spec_private_pid(spec), "no entry is the host's namespace");
+    cr_expect_not(oci_spec_has_hooks(spec));
     json_object_put(spec);
 
-    spec = parse_text("{" PROCESS "," ROOT ",\"linux\":{\"namespaces\":["
+    spec = parse_text("{" PROCESS "," ROOT ",\"hooks\":{},\"linux\":{\"namespaces\":["
                       "{\"type\":\"pid\",\"path\":\"/proc/7/ns/pid\"}]}}");
     cr_expect_not(oci_spec_private_pid(spec));
+    cr_expect_not(oci_spec_has_hooks(spec));
     json_object_put(spec);
 }
 
