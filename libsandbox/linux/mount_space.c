@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -213,6 +214,27 @@ void mount_space_done(struct mount_space *s)
 {
     close_fd(&s->host);
     close_fd(&s->own);
+}
+
+int mount_space_link(const char *dir)
+{
+    char root[64], path[PATH_MAX], next[PATH_MAX];
+    int r = path_format(root, sizeof(root), "/proc/%d/root", (int)getpid());
+    if (r == 0)
+        r = path_format(path, sizeof(path), "%s/" MOUNT_SPACE_ROOT, dir);
+    if (r == 0)
+        r = path_format(next, sizeof(next), "%s/." MOUNT_SPACE_ROOT ".tmp", dir);
+    if (r < 0)
+        return r;
+    (void)unlink(next); // of who was killed here
+    return symlink(root, next) < 0 || rename(next, path) < 0 ? -errno : 0;
+}
+
+void mount_space_unlink(const char *dir)
+{
+    char path[PATH_MAX];
+    if (path_format(path, sizeof(path), "%s/" MOUNT_SPACE_ROOT, dir) == 0)
+        (void)unlink(path);
 }
 
 int mount_space_leave(const struct mount_space *s)

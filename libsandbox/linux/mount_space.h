@@ -10,6 +10,7 @@
 //   <dir>           bound on itself,  <dir>            the same files
 //                   private             sandboxes/ID/… what only they have mounted
 //     mounts        the pin
+//     root          a link to the root of the daemon that serves
 #ifndef LINUX_MOUNT_SPACE_H
 #define LINUX_MOUNT_SPACE_H
 
@@ -17,6 +18,8 @@
 
 // Name of the pin in the directory (nsenter --mount=<dir>/mounts).
 #define MOUNT_SPACE_PIN "mounts"
+// Name of the link in the directory to what a daemon sees.
+#define MOUNT_SPACE_ROOT "root"
 
 // Descriptors of mount namespaces; -1: not known, or there is no own one.
 struct mount_space {
@@ -43,6 +46,13 @@ struct mount_space {
 int mount_space_enter(const char *dir, const char *peer, struct mount_space *ret,
                       struct error *err);
 void mount_space_done(struct mount_space *s);
+
+// <dir>/root is from now on the root that the calling process sees, for whoever on the host may
+// look into /proc/<pid>/root. So a path through it is the same whichever daemon shows it; while
+// none lives it leads nowhere. Returns 0 or negative errno.
+int mount_space_link(const char *dir);
+// Takes the link away.
+void mount_space_unlink(const char *dir);
 
 // To the host's namespace, to start a program there, and back. 0 or negative errno; who cannot come
 // back must end.

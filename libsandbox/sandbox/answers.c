@@ -11,6 +11,7 @@
 #include "api/sandbox.pb-c.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "linux/mount_space.h"
 #include "oci/spec.h"
 
 // Version of the Task API at the address: containerd >= 2.0.6 takes an address only with 3.
@@ -53,13 +54,15 @@ static void add_namespace(json_object *list, const char *type, const char *root,
 }
 
 // The sandbox as an OCI spec: what NRI plugins get to see (containerd >= 2.3 logs an error for
-// every NRI step when there is none). What we have pinned they see through us.
-static json_object *spec_of(const struct sandbox_record *r)
+// every NRI step when there is none). containerd keeps it; so what we have pinned they see by a
+// path that each of us makes lead to itself.
+static json_object *spec_of(const struct sandbox_record *r, const char *dir)
 {
     json_object *spec = json_object_new_object(), *linux_part = json_object_new_object();
     json_object *namespaces = json_object_new_array();
-    char ours[32];
-    (void)path_format(ours, sizeof ours, "/proc/%d/root", (int)getpid());
+    char ours[PATH_MAX];
+    if (path_format(ours, sizeof ours, "%s/" MOUNT_SPACE_ROOT, dir) < 0)
+        ours[0] = '\0';
     add_namespace(namespaces, "network", "", r->netns);
     add_namespace(namespaces, "ipc", ours, r->pod.ipc_ns);
     add_namespace(namespaces, "uts", ours, r->pod.uts_ns);
@@ -109,12 +112,13 @@ static uint32_t init_pid(const struct sandbox_record *r)
     return r->pod.pid_ns ? (uint32_t)r->init.pid : 0;
 }
 
-void answer_start(struct rpc_call *call, const struct sandbox_record *record, const char *address)
+void answer_start(struct rpc_call *call, const struct sandbox_record *record, const char *address,
+                  const char *dir)
 {
     Sandbox__ControllerStartResponse r = SANDBOX__CONTROLLER_START_RESPONSE__INIT;
     Google__Timestamp at;
     Google__Any spec = GOOGLE__ANY__INIT;
-    _cleanup_json_ json_object *spec_json = spec_of(record);
+    _cleanup_json_ json_object *spec_json = spec_of(record, dir);
     const char *text = json_text(spec_json);
     _cleanup_free_ Types__StringEntry *entries = entries_of(record->labels, &r.labels, &r.n_labels);
     timestamp_set(&at, record->created_at);
@@ -137,7 +141,7 @@ void answer_start(struct rpc_call *call, const struct sandbox_record *record, co
 
 // The JSON under "info": keys of CRI's SandboxInfo where they fit (containerd >= 2.3 decodes it),
 // and our own beside them.
-static json_object *info_of(const struct sandbox_record *r)
+static json_object *info_of(const struct sandbox_record *r, const char *dir)
 {
     bool ready = r->state == SANDBOX_READY;
     json_object *info = json_object_new_object();
@@ -148,7 +152,7 @@ static json_object *info_of(const struct sandbox_record *r)
                            json_object_new_boolean(r->state == SANDBOX_STOPPED));
     json_object_object_add(info, "runtimeType",
                            json_object_new_string(r->runtime_type ? r->runtime_type : ""));
-    json_object_object_add(info, "runtimeSpec", spec_of(r));
+    json_object_object_add(info, "runtimeSpec", spec_of(r, dir));
     json_object_object_add(info, "resources", resources_to_json(&r->sizes.resources));
     json_object_object_add(info, "overhead", resources_to_json(&r->sizes.overhead));
     json_object_object_add(info, "kuasarState",
@@ -157,13 +161,13 @@ static json_object *info_of(const struct sandbox_record *r)
 }
 
 void answer_status(struct rpc_call *call, const struct sandbox_record *record, const char *address,
-                   bool verbose)
+                   const char *dir, bool verbose)
 {
     Sandbox__ControllerStatusResponse r = SANDBOX__CONTROLLER_STATUS_RESPONSE__INIT;
     Types__StringEntry info = TYPES__STRING_ENTRY__INIT;
     Types__StringEntry *infos[] = {&info};
     Google__Timestamp created, exited;
-    _cleanup_json_ json_object *info_json = verbose ? info_of(record) : NULL;
+    _cleanup_json_ json_object *info_json = verbose ? info_of(record, dir) : NULL;
     timestamp_set(&created, record->created_at);
     timestamp_set(&exited, record->exited_at);
     r.sandbox_id = record->id;

@@ -7,12 +7,14 @@
 #include "rpc/call.h"
 #include "sandbox/record.h"
 
-// Each ends the call. `address` is the task server's ("ttrpc+unix:///...").
+// Each ends the call. `address` is the task server's ("ttrpc+unix:///..."), `dir` the state
+// directory.
 void answer_create(struct rpc_call *call, const char *id);
-void answer_start(struct rpc_call *call, const struct sandbox_record *r, const char *address);
+void answer_start(struct rpc_call *call, const struct sandbox_record *r, const char *address,
+                  const char *dir);
 void answer_wait(struct rpc_call *call, const struct sandbox_record *r);
 void answer_status(struct rpc_call *call, const struct sandbox_record *r, const char *address,
-                   bool verbose);
+                   const char *dir, bool verbose);
 void answer_platform(struct rpc_call *call);
 
 #endif

@@ -127,7 +127,7 @@ static void on_tasks_ready(const struct error *ready_err, void *arg)
     else if (!s || sandbox_start(s, &err) < 0)
         rpc_call_fail(call, &err);
     else
-        answer_start(call, &s->record, task_peer_address(m->tasks));
+        answer_start(call, &s->record, task_peer_address(m->tasks), m->config->dir);
 }
 
 static void on_start(struct rpc_call *call, const ProtobufCMessage *msg, void *ctx)
@@ -206,7 +206,8 @@ static void on_status(struct rpc_call *call, const ProtobufCMessage *msg, void *
     struct controller *c = ctx;
     struct sandbox *s = find(call, c, req->sandbox_id);
     if (s)
-        answer_status(call, &s->record, task_peer_address(c->manager->tasks), req->verbose);
+        answer_status(call, &s->record, task_peer_address(c->manager->tasks),
+                      c->manager->config->dir, req->verbose);
 }
 
 static void on_metrics(struct rpc_call *call, const ProtobufCMessage *msg, void *ctx)

@@ -285,6 +285,9 @@ static int start(struct daemon *d, struct error *err)
     if (d->lock_fd < 0 || mount_space_enter(d->options.dir, "task.lock", &d->mounts, err) < 0 ||
         confine_daemon(err) < 0)
         return -1;
+    int r = mount_space_link(d->options.dir);
+    if (r < 0) // the pods do without
+        log_warn("%s/" MOUNT_SPACE_ROOT ": %s", d->options.dir, strerror(-r));
     if (path_format(d->task_socket, sizeof d->task_socket, "%s/task.sock", d->options.dir) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "--dir: too long");
     prepare_task_server(d);
@@ -331,6 +334,8 @@ static void finish(struct daemon *d)
         ev_loop_destroy(d->loop);
     settings_done(&d->settings);
     mount_space_done(&d->mounts);
+    if (d->lock_fd >= 0)
+        mount_space_unlink(d->options.dir);
     close_fd(&d->lock_fd);
 }
 

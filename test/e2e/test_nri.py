@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import tempfile
 
@@ -10,6 +11,7 @@ import pytest
 
 import node as kuasar
 from node import HANDLER, STATE, until
+from test_userns import Users
 
 LOG = "/opt/nri/bin/nri-log"
 LOOP = ["sh", "-c", "while :; do sleep 1; done"]
@@ -31,14 +33,20 @@ class Plugin:
         return until(lambda: self.seen(event, pod), f"the plugin is told: {event}")
 
 
-@pytest.fixture
-def plugin(node):
+@contextlib.contextmanager
+def registered():
     with tempfile.TemporaryFile("w+") as out, subprocess.Popen([LOG], stdout=out, stderr=subprocess.DEVNULL) as process:
         plugin = Plugin(process, out)
         with contextlib.ExitStack() as stack:
             stack.callback(process.terminate)
             until(lambda: any(e["event"] == "synchronized" for e in plugin.events()), "the plugin is registered")
             yield plugin
+
+
+@pytest.fixture
+def plugin(node):
+    with registered() as plugin:
+        yield plugin
 
 
 # containerd 2.1 takes no spec from a sandboxer, so it has nothing to tell of namespaces.
@@ -83,10 +91,23 @@ def test_the_namespaces_are_those_of_the_pod(node, plugin):
     assert seen["ipc"].endswith(f"{STATE}/sandboxes/{pod.id}/ns/ipc")
 
 
+@pytest.mark.skipif(OLD, reason="containerd 2.1 tells nothing of a sandboxer's namespaces")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
+def test_they_stay_so_after_a_restart_of_the_sandboxer(node, plugin, how):
+    """containerd keeps what it was told at the pod's start, and tells that."""
+    users = Users(node, {"pid": 0})
+    pod, container = users.pod, users.run(*LOOP)
+    node.restart_sandboxer(how)
+    users.run(*LOOP)
+    seen = [namespaces(plugin.wait(event, pod)["pod"]) for event in ("run", "create")]
+    with registered() as later:
+        seen.append(namespaces(later.seen("present", pod)["pod"]))
+    for told in seen:
+        for kind, link in (("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("user", "user"), ("pid", "pid")):
+            assert os.stat(told[kind]).st_ino == os.stat(f"/proc/{container.pid()}/ns/{link}").st_ino, kind
+
+
 def test_a_plugin_that_comes_later_is_told_of_the_pods(node):
     pod = node.pod()
-    with tempfile.TemporaryFile("w+") as out, subprocess.Popen([LOG], stdout=out, stderr=subprocess.DEVNULL) as process:
-        try:
-            assert Plugin(process, out).wait("present", pod)["pod"]["runtime_handler"] == kuasar.HANDLER
-        finally:
-            process.terminate()
+    with registered() as plugin:
+        assert plugin.seen("present", pod)["pod"]["runtime_handler"] == kuasar.HANDLER

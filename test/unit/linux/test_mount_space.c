@@ -175,6 +175,27 @@ Test(mount_space, a_program_sees_one_pod, .init = shared_host)
     cr_expect_eq(mount_is_mounted("/mnt/dir/other"), 1);
 }
 
+// Whoever was linked before is gone.
+Test(mount_space, the_host_sees_through_the_link, .init = shared_host)
+{
+    _cleanup_close_ int host = namespace_now();
+    cr_assert_eq(symlink("/proc/1/root", "/mnt/dir/" MOUNT_SPACE_ROOT), 0);
+    support_mkdir("/mnt/dir/pod/shm");
+    enter();
+    put("/mnt/dir/pod/shm");
+    support_write("/mnt/dir/pod/shm/file", "x");
+    cr_assert_eq(mount_space_link(dir), 0);
+    pid_t other = fork();
+    if (other == 0) {
+        int code = setns(host, CLONE_NEWNS) < 0;
+        code |= (access("/mnt/dir/pod/shm/file", F_OK) == 0) << 1;
+        _exit(code | (access("/mnt/dir/" MOUNT_SPACE_ROOT "/mnt/dir/pod/shm/file", F_OK) < 0) << 2);
+    }
+    cr_expect_eq(support_wait(other), 0);
+    mount_space_unlink(dir);
+    cr_expect_eq(readlink("/mnt/dir/" MOUNT_SPACE_ROOT, (char[8]){0}, 8), -1);
+}
+
 Test(mount_space, there_and_back, .init = shared_host)
 {
     ino_t host = identity(namespace_now());
