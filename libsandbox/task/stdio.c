@@ -15,6 +15,7 @@
 #include "base/ident.h"
 #include "event/event.h"
 #include "task/console.h"
+#include "task/fifo_in.h"
 #include "task/stream_io.h"
 #include "task/streams.h"
 
@@ -23,6 +24,7 @@ struct task_stdio {
     int given[3]; // what the process gets (or, with a terminal, what is copied to and from it)
     int keep[2];  // read handles of stdout and stderr
     int hold_in;  // write handle of stdin
+    struct fifo_in *copied_in; // NULL: not from a FIFO
     struct stream_in *in;      // NULL: not by a stream
     struct stream_out *out[2]; // stdout and stderr
     bool started;              // the process has its ends
@@ -115,6 +117,13 @@ static int open_fifo(struct task_stdio *io, int n, const char *url, struct error
     }
     int r = reader < 0 ? reader : writer < 0 ? writer : 0;
     return r < 0 ? error_errno(err, r, "%s %s", fields[n], url) : 0;
+}
+
+// What the process gets is the end of a pipe in place of the FIFO.
+static int put_pipe_between(struct task_stdio *io, struct error *err)
+{
+    io->copied_in = fifo_in_new(io->host->loop, take_fd(&io->given[0]), &io->given[0], err);
+    return io->copied_in ? 0 : error_wrap(err, "stdin");
 }
 
 // Lets readers through that are blocked in open(2): they find what the FIFO holds, then its end.
@@ -320,6 +329,8 @@ static int open_stream(struct task_stdio *io, const struct stdio_spec *spec, int
         return -1;
     if (spec->terminal)
         return 0; // copied by us
+    if (n == 0 && is_path(url) && !spec->elsewhere && put_pipe_between(io, err) < 0)
+        return -1;
     int r = set_blocking(io->given[n]);
     if (r == 0 && spec->uid != (uid_t)-1 && url[0] &&
         fchown(io->given[n], spec->uid, spec->gid) < 0)
@@ -408,6 +419,7 @@ void task_stdio_close_stdin(struct task_stdio *io)
 static void process_ended(struct task_stdio *io)
 {
     close_fd(&io->hold_in);
+    io->copied_in = fifo_in_free(io->copied_in);
     if (io->console)
         console_exited(io->console);
     if (io->in)
@@ -459,6 +471,7 @@ struct task_stdio *task_stdio_free(struct task_stdio *io)
     for (int n = 0; n < 2; n++)
         stream_out_free(io->out[n]);
     stream_in_free(io->in);
+    fifo_in_free(io->copied_in);
     close_fd(&io->hold_in);
     free(io);
     return NULL;

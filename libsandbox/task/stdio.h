@@ -1,7 +1,8 @@
 // Standard input, output and error of one process, by the URLs that containerd gives.
 //
-// FIFOs (absolute paths) are handed to the process itself; no byte goes through us. (A reader that
-// comes late finds everything, which streams cannot promise: hence they are the default.) We keep
+// FIFOs (absolute paths) of output are handed to the process itself; no byte goes through us. (A
+// reader that comes late finds everything, which streams cannot promise: hence they are the
+// default.) Of input it gets a pipe (fifo_in.h). We keep
 //   - a read handle on stdout and stderr until the process is deleted: the process gets no EPIPE
 //     while containerd is away, and the bytes in the FIFO stay for a reader that comes late. A read
 //     handle does not keep a reader from seeing the end of file. A reader that opens only after the

@@ -79,6 +79,16 @@ def test_a_slow_reader_loses_nothing_and_holds_up_nobody(pod):
     assert out.decode().splitlines() == [f"line {i}" for i in range(60000)]
 
 
+@pytest.mark.parametrize("how", ["exec", "attach"])
+def test_input_can_be_opened_by_path_when_all_of_it_has_come(pod, how):
+    script = "sleep 1; cat /dev/stdin; echo end"
+    if how == "exec":
+        argv = ["crictl", "exec", "-i", pod.run(*LOOP).id, "sh", "-c", script]
+    else:
+        argv = ["crictl", "attach", "-i", pod.run("sh", "-c", script, stdin=True, stdin_once=True).id]
+    assert subprocess.run(argv, input="typed\n", text=True, capture_output=True, timeout=20).stdout == "typed\nend\n"
+
+
 class Terminal:
     """A crictl command on a pty of its own."""
 

@@ -102,9 +102,10 @@ def test_inspection_shows_it(node, options):
     assert spec["gidMappings"] == [{"containerID": 0, "hostID": GID, "size": 65536}]
 
 
-def test_output_belongs_to_the_process(node, options):
-    """A process may open its standard output anew, whoever it is."""
-    pod = Users(node, options)
+@pytest.mark.parametrize("handler", [kuasar.HANDLER, f"{kuasar.HANDLER}-streaming"], ids=["fifo", "streaming"])
+def test_stdio_belongs_to_the_process(node, options, handler):
+    """A process may open its standard input and output anew, whoever it is."""
+    pod = Users(node, options, handler)
     for security in ({}, {"run_as_user": {"value": 1000}, "run_as_group": {"value": 1000}}):
         container = pod.run("sh", "-c", "echo out >/dev/stdout; echo err >/dev/stderr; id -u", linux={"security_context": dict(security)})
         assert container.wait_exit() == 0, container.logs()
@@ -112,6 +113,10 @@ def test_output_belongs_to_the_process(node, options):
         assert result.stdout == f"out\n{security.get('run_as_user', {}).get('value', 0)}\n" and result.stderr == "err\n"
         loop = pod.run(*LOOP, linux={"security_context": dict(security)})
         assert read(loop, "sh", "-c", "echo again >/dev/stdout") == "again"
+        assert kuasar.run("crictl", "exec", "-i", loop.id, "cat", "/dev/stdin", input="typed").stdout == "typed"
+        reader = pod.run("sh", "-c", "cat /dev/stdin; echo end >/dev/stderr", stdin=True, stdin_once=True, linux={"security_context": dict(security)})
+        assert kuasar.run("crictl", "attach", "-i", reader.id, input="attached\n").stdout.startswith("attached\n")
+        assert reader.wait_exit() == 0 and crictl("logs", reader.id).stderr == "end\n"
 
 
 def test_default_sysctls(node):
@@ -260,7 +265,8 @@ def test_crun(node):
     try:
         test_ids_files_and_mounts(node, NETWORK)
         test_ids_files_and_mounts(node, HOST)
-        test_output_belongs_to_the_process(node, NETWORK)
+        for handler in (kuasar.HANDLER, f"{kuasar.HANDLER}-streaming"):
+            test_stdio_belongs_to_the_process(node, NETWORK, handler)
         test_shared_pid_namespace(node, NETWORK)
         test_mapped_volume(node, NETWORK)
     finally:

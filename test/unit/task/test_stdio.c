@@ -217,6 +217,94 @@ Test(stdio, a_reader_that_opens_after_the_exit_gets_through_before_the_process_i
     place_done(&p);
 }
 
+static void copy(struct place *p)
+{
+    for (int i = 0; i < 10; i++)
+        ev_run(p->loop, EVRUN_NOWAIT);
+}
+
+static int anew(int fd)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+Test(stdio, stdin_can_be_opened_anew_when_it_has_ended, .timeout = 20)
+{
+    struct place p;
+    int fds[3];
+    char text[8];
+    place_init(&p);
+    struct task_stdio *io = open_all(&p, fds);
+    int writer = open(p.path[0], O_WRONLY | O_NONBLOCK);
+    cr_expect(write(writer, "bytes", 5) == 5);
+    close(writer);
+    task_stdio_close_stdin(io);
+    copy(&p);
+    int fd = anew(fds[0]);
+    cr_expect(read(fd, text, sizeof text) == 5);
+    cr_expect(read(fd, text, sizeof text) == 0);
+    close(fd);
+    close_all(fds);
+    task_stdio_free(io);
+    place_done(&p);
+}
+
+// What a process does not read stops its writer; nothing of it is lost.
+Test(stdio, stdin_is_bounded_and_whole)
+{
+    enum { TOTAL = 1 << 20 };
+    struct place p;
+    int fds[3];
+    static char bytes[4096], got[4096];
+    size_t sent = 0, came = 0, most = 0;
+    place_init(&p);
+    struct task_stdio *io = open_all(&p, fds);
+    int writer = open(p.path[0], O_WRONLY | O_NONBLOCK);
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    while (came < TOTAL) {
+        ssize_t n = 1;
+        while (n > 0 && sent < TOTAL) {
+            for (size_t k = 0; k < sizeof bytes; k++)
+                bytes[k] = (char)((sent + k) % 251);
+            n = write(writer, bytes, sizeof bytes);
+            sent += n > 0 ? (size_t)n : 0;
+            copy(&p);
+        }
+        most = sent - came > most ? sent - came : most;
+        n = read(fds[0], got, sizeof got);
+        cr_assert_gt(n, 0);
+        for (ssize_t k = 0; k < n; k++)
+            cr_assert_eq(got[k], (char)((came + (size_t)k) % 251));
+        came += (size_t)n;
+        copy(&p);
+    }
+    cr_expect_leq(most, 256u * 1024);
+    close(writer);
+    close_all(fds);
+    task_stdio_free(io);
+    place_done(&p);
+}
+
+// Its writer learns of it.
+Test(stdio, stdin_that_nobody_reads_is_closed)
+{
+    struct place p;
+    int fds[3];
+    signal(SIGPIPE, SIG_IGN);
+    place_init(&p);
+    struct task_stdio *io = open_all(&p, fds);
+    int writer = open(p.path[0], O_WRONLY | O_NONBLOCK);
+    close_all(fds);
+    cr_expect(write(writer, "x", 1) == 1);
+    copy(&p);
+    cr_expect(write(writer, "x", 1) < 0 && errno == EPIPE);
+    close(writer);
+    task_stdio_free(io);
+    place_done(&p);
+}
+
 Test(stdio, stdin_ends_only_when_we_say_so)
 {
     struct place p;
@@ -228,9 +316,12 @@ Test(stdio, stdin_ends_only_when_we_say_so)
     int writer = open(p.path[0], O_WRONLY | O_NONBLOCK);
     cr_expect(write(writer, "x", 1) == 1);
     close(writer);
+    copy(&p);
     cr_expect(read(fds[0], &c, 1) == 1);
+    copy(&p);
     cr_expect(read(fds[0], &c, 1) < 0 && errno == EAGAIN);
     task_stdio_close_stdin(io);
+    copy(&p);
     cr_expect(read(fds[0], &c, 1) == 0);
     task_stdio_close_stdin(io);
     close_all(fds);
