@@ -138,6 +138,19 @@ def test_ipc_and_hostname_are_the_pods(node):
     assert "64.0M" in a.exec("df", "-h", "/dev/shm").stdout
 
 
+def test_what_one_pod_shares_no_other_has(node):
+    containers = [pod.run(*LOOP) for pod in (node.pod(), node.pod()) for _ in range(2)]
+    first, beside, *others = containers
+    first.exec("sh", "-c", "echo mine >/dev/shm/file; touch /dev/mqueue/queue")
+    assert beside.exec("cat", "/dev/shm/file").stdout == "mine\n" and beside.exec("ls", "/dev/mqueue").stdout == "queue\n"
+    for other in others:
+        assert other.exec("ls", "/dev/shm", "/dev/mqueue").stdout == "/dev/mqueue:\n\n/dev/shm:\n"
+    kinds = ("ipc", "uts", "net")
+    own = [{kind: os.readlink(f"/proc/{c.pid()}/ns/{kind}") for kind in kinds} for c in containers]
+    assert own[0] == own[1] and own[2] == own[3]
+    assert all(own[0][kind] != own[2][kind] for kind in kinds)
+
+
 def test_shm_is_as_with_runc(node):
     """To the page: whatever else we keep for a pod takes no room from it, and full it takes none from the files of /etc."""
     containers = {handler: node.pod(handler=handler).run(*LOOP) for handler in ("runc", kuasar.HANDLER)}
