@@ -3,8 +3,10 @@
 import concurrent.futures
 import contextlib
 import os
+import pathlib
 import re
 import select
+import signal
 import socket
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 import node as kuasar
 import programs
 from node import STATE, run, until
+from wire import Ttrpc, message
 
 SOCKETS = {"sandboxer": STATE / "sandboxer-metrics.sock", "task": STATE / "task-metrics.sock"}
 GET = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -86,6 +89,53 @@ def test_a_pods_life_is_seen(node):
     until(lambda: scrape("task")['kuasar_containers{state="running"}'] == before["task"]['kuasar_containers{state="running"}'], "no container")
     assert scrape("sandboxer")['kuasar_sandboxes{state="ready"}'] == before["sandboxer"]['kuasar_sandboxes{state="ready"}']
     assert scrape("task")['kuasar_operation_duration_seconds_count{operation="container_delete"}'] >= 1
+
+
+def operations_open(which, of):
+    return scrape(which)[f'kuasar_operations_open{{of="{of}"}}']
+
+
+@pytest.mark.skipif(kuasar.KIND == "vmm", reason="the runtime is in the guest")
+def test_what_a_hanging_runtime_holds_up_is_open(node):
+    """At work, and in the queue behind it."""
+    flag = node.dir / "hang"
+    runtime = pathlib.Path(node.write("hanging", f"""#!/bin/sh
+        case "$*" in *" pause "*) while [ -e {flag} ]; do sleep 0.1; done ;; esac
+        exec runc "$@"
+        """))
+    runtime.chmod(0o755)
+    node.restart_daemons("--config", node.write("hanging.toml", f'runtime = "{runtime}"\n'))
+    try:
+        container = node.pod().run("sh", "-c", "while :; do sleep 1; done")
+        assert operations_open("task", "container") == 0
+        flag.touch()
+        with Ttrpc() as server:
+            paused = server.begin("Pause", message((1, container.id)))
+            until(lambda: operations_open("task", "container") == 1, "one is at work")
+            resumed = server.begin("Resume", message((1, container.id)))
+            until(lambda: operations_open("task", "container") == 2, "one waits for it")
+            flag.unlink()
+            server.answer(paused)
+            server.answer(resumed)
+        assert operations_open("task", "container") == 0
+    finally:
+        flag.unlink(missing_ok=True)
+        node.restart_daemons()
+
+
+def test_a_sandbox_whose_containers_are_still_ending_is_open(node):
+    """Here because the task server does not answer."""
+    pod = node.pod()
+    task = node.task_pid()
+    assert operations_open("sandboxer", "sandbox") == 0
+    os.kill(task, signal.SIGSTOP)
+    try:
+        stopping = subprocess.Popen(["crictl", "stopp", pod.id], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: operations_open("sandboxer", "sandbox") == 1, "its end has begun")
+    finally:
+        os.kill(task, signal.SIGCONT)
+    assert stopping.wait(timeout=60) == 0
+    assert operations_open("sandboxer", "sandbox") == 0
 
 
 @pytest.mark.parametrize("which", SOCKETS)
