@@ -14,7 +14,8 @@ struct fifo_in;
 
 // Copies from `fifo` (non-blocking, taken over in any case) until its last writer has closed and
 // everything is in the pipe, which then ends, or until nobody reads that any more. Returns NULL on
-// error; else *ret is the end of the pipe that is read, the caller's.
+// error; else *ret is the end of the pipe that is read, the caller's. SIGPIPE must be ignored
+// (event_signals_start does that).
 struct fifo_in *fifo_in_new(struct ev_loop *loop, int fifo, int *ret, struct error *err);
 // Accepts NULL. Returns NULL.
 struct fifo_in *fifo_in_free(struct fifo_in *i);

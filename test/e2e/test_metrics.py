@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import socket
+import subprocess
 
 import pytest
 
