@@ -5,6 +5,7 @@
 #include "oci/runtime.h"
 #include "task/contained.h"
 #include "task/internal.h"
+#include "task/oci_options.h"
 
 // Longest that a command of the runtime may take (hooks included), or a start without one.
 #define OCI_COMMAND_SECONDS 120.0
@@ -20,11 +21,6 @@ struct oci_task {
     struct oci_run *run;        // command for init (create, start, ...) that runs
     struct oci_start *starting; // a start that needs no command
 };
-
-// Reads containerd's options (any of its types, or NULL) and the server's defaults. Fills *ret, and
-// the task's io_uid, io_gid. 0 or -1; *ret is empty on failure.
-int oci_options_read(struct task *t, const Google__Any *options, struct oci_runtime *ret,
-                     struct error *err);
 
 // ---- start (oci_start.c) ------------------------------------------------------------------------
 

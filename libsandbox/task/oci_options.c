@@ -1,4 +1,6 @@
 // Which runtime, and how: from the options of Create and our own defaults.
+#include "task/oci_options.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +10,7 @@
 #include "base/cleanup.h"
 #include "base/config.h"
 #include "base/log.h"
-#include "task/oci_internal.h"
+#include "task/internal.h"
 
 // The keys of runc's options table as a user writes them in containerd's configuration; containerd
 // passes the table of a foreign runtime type as TOML.
@@ -129,24 +131,42 @@ static int add_defaults(struct task *t, struct oci_runtime *rt, const char *root
     return oci_runtime_check(rt, err);
 }
 
+// What the options themselves say; what they leave out stays as it is.
+static int decode(struct task *t, const Google__Any *options, struct oci_runtime *rt, char **root,
+                  struct error *err)
+{
+    if (any_is(options, ANY_RUNC_OPTIONS))
+        return from_runc(t, options, rt, root, err);
+    if (any_is(options, ANY_RUNTIME_OPTIONS))
+        return from_runtime_options(t, options, rt, root, err);
+    if (options && options->type_url[0])
+        log_debug("container %s: options of type %s are not used", t->id, options->type_url);
+    return 0;
+}
+
 int oci_options_read(struct task *t, const Google__Any *options, struct oci_runtime *ret,
                      struct error *err)
 {
     struct oci_runtime rt = {0};
     _cleanup_free_ char *root = NULL;
-    int r = 0;
-    if (any_is(options, ANY_RUNC_OPTIONS))
-        r = from_runc(t, options, &rt, &root, err);
-    else if (any_is(options, ANY_RUNTIME_OPTIONS))
-        r = from_runtime_options(t, options, &rt, &root, err);
-    else if (options && options->type_url[0])
-        log_debug("container %s: options of type %s are not used", t->id, options->type_url);
-    if (r == 0)
-        r = add_defaults(t, &rt, root, err);
-    if (r < 0) {
+    if (decode(t, options, &rt, &root, err) < 0 || add_defaults(t, &rt, root, err) < 0) {
         oci_runtime_done(&rt);
         return -1;
     }
     *ret = rt;
     return 0;
+}
+
+int oci_options_read_guest(struct task *t, const Google__Any *options, struct error *err)
+{
+    struct oci_runtime rt = {0};
+    _cleanup_free_ char *root = NULL;
+    int r = decode(t, options, &rt, &root, err);
+    if (r == 0 && (rt.binary || root))
+        r = error_set(err, STATUS_INVALID_ARGUMENT,
+                      "options.%s: a virtual machine has its own runtime; leave %s out of the "
+                      "handler's options",
+                      rt.binary ? "binary_name" : "root", rt.binary ? rt.binary : root);
+    oci_runtime_done(&rt);
+    return r;
 }

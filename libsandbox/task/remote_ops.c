@@ -27,6 +27,7 @@
 #include "event/job.h"
 #include "linux/mount.h"
 #include "task/guest.h"
+#include "task/oci_options.h"
 #include "task/remote_io.h"
 #include "task/remote_ops.h"
 #include "task/remote_spec.h"
@@ -295,6 +296,8 @@ static int remote_open(struct task *t, const Google__Any *options, const struct 
     if (path_format(dir, sizeof(dir), GUEST_SHARED "/%s", t->id) < 0 ||
         path_format(cgroup, sizeof(cgroup), "/%s", t->id) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "id: too long");
+    if (oci_options_read_guest(t, options, err) < 0)
+        return -1;
     struct remote_task *e = engine_new(t, err);
     if (!e)
         return -1;

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/ident.h"
 #include "base/log.h"
+#include "oci/resources.h"
 #include "oci/spec.h"
 #include "task/record.h"
 
@@ -406,7 +407,8 @@ static int check_resources(const Google__Any *resources, struct error *err)
         return -1;
     if (!json_object_is_type(parsed, json_type_object))
         return error_set(err, STATUS_INVALID_ARGUMENT, "resources: must be an object");
-    return 0;
+    struct oci_resources r; // not every runtime looks at what it is given
+    return oci_resources_read(parsed, &r, err) < 0 ? error_wrap(err, "resources") : 0;
 }
 
 void task_update(struct task *t, const Google__Any *resources, struct rpc_call *call)

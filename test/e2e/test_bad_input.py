@@ -353,6 +353,11 @@ def create_request(sandbox_id, netns, config):
 
 
 OPTIONS = "linux.security_context.namespace_options"
+def of_machines(others, machines):
+    """A virtual machine is refused for another reason."""
+    return machines if KIND == "vmm" else others
+
+
 BAD_CONFIGS = {
     "network-mode-CONTAINER": (pod_config(network=1), f"{OPTIONS}.network"),
     "network-mode-TARGET": (pod_config(network=3), f"{OPTIONS}.network"),
@@ -375,12 +380,12 @@ BAD_CONFIGS = {
     "sysctl-dots": (pod_config(sysctls={"net...kernel.panic": "1"}), "net...kernel.panic"),
     "sysctl-unknown": (pod_config(sysctls={"net.ipv4.no_such": "1"}), "net.ipv4.no_such"),
     "sysctl-value": (pod_config(sysctls={"net.ipv4.ip_forward": "many"}), "net.ipv4.ip_forward"),
-    "sysctl-ipc-of-the-host": (pod_config(ipc=2, sysctls={"kernel.shmmax": "1"}), "kernel.shmmax"),
+    "sysctl-ipc-of-the-host": (pod_config(ipc=2, sysctls={"kernel.shmmax": "1"}), of_machines("kernel.shmmax", "hostIPC")),
     "hostname-long": (pod_config(hostname="h" * 65), "hostname"),
     "hostname-newline": (pod_config(hostname="a\nb"), "hostname"),
     "dns-newline": (pod_config(servers=["1.1.1.1\nnameserver 6.6.6.6"]), "dns_config.servers"),
     "cgroup-up": (pod_config(cgroup_parent="/../../up"), "cgroup_parent"),
-    "host-network-with-netns": (pod_config(network=2), "netns_path"),
+    "host-network-with-netns": (pod_config(network=2), of_machines("netns_path", "hostNetwork")),
 }
 
 
@@ -414,7 +419,7 @@ def test_sandbox_create_of_the_hosts_network_by_path(node):
 def test_sandbox_create_with_users_in_the_hosts_users_network(node, netns):
     """The network namespace must have been made by the pod's users."""
     before = census()
-    with refused(PRECONDITION, netns, "belongs to the host's users"):
+    with refused(*of_machines((PRECONDITION, netns, "belongs to the host's users"), (INVALID, "userns_options"))):
         controller("Create", create_request("bad", netns, pod_config(userns=users())))
     nothing_is_left(before)
 
@@ -666,7 +671,7 @@ def runc_options(**fields):
 @pytest.mark.parametrize("binary,code", [("no-such-runtime", NOT_FOUND), ("/no/such/runtime", NOT_FOUND), ("../runc", INVALID), ("-runc", INVALID)])
 def test_task_create_unknown_runtime(node, bundle, binary, code):
     before = census()
-    with refused(code, binary):
+    with refused(of_machines(code, INVALID), binary):
         task_create(bundle[0], options=runc_options(binary_name=binary))
     nothing_of_it(before)
 
@@ -812,10 +817,10 @@ def test_task_update_broken_resources(node, pod, resources):
 
 
 @pytest.mark.parametrize("resources", [b'{"memory":5}', b'{"memory":{"limit":"much"}}'])
-def test_task_update_that_the_runtime_refuses(node, pod, resources):
-    """Its own words come through. (Where none is asked, as for a module, they are ours.)"""
+def test_task_update_with_other_types(node, pod, resources):
+    """Refused before a runtime is asked: crun takes them, and changes nothing."""
     container = programs.run(pod, *WAIT)
-    with refused(wire.UNKNOWN if KIND == "runc" else INVALID, "memory"):
+    with refused(INVALID, "resources: memory"):
         task("Update", message((1, container.id), (2, any_of(RESOURCES, resources))))
     assert answers(container)
 
@@ -932,7 +937,7 @@ def test_bad_directories(program, tmp_path):
 @pytest.mark.parametrize("text,line,key", [
     ('\n\nno_such_key = "x"\n', 3, "no_such_key"),
     ("runtime = 5\n", 1, "runtime"),
-    ('runtime = "runc"\n[sandbox]\nfoo = "x"\n', 2, "sandbox"),
+    ('runtime = "runc"\n[other]\nfoo = "x"\n', 2, "other"),
     ('# comment\nruntime = "runc\n', 2, ""),
     ("runtime\n", 1, ""),
     ('runtime = "a"\nruntime = "b"\n', 2, "runtime"),
