@@ -8,7 +8,7 @@
 //
 //   <sandbox>/ns/{net,ipc}     pins
 //   <sandbox>/vm/              a small file system: the sockets, the console's log
-//   <sandbox>/shared/          what is shown to the guest: etc/, <container>/...
+//   <sandbox>/shared/          what is shown to the guest: etc/, volumes/, <container>/...
 //   <sandbox>/view/            the same, as the guest gets it (make_shared)
 //   <sandbox>/vm.json          for the task server: written when the agent has made the pod
 //

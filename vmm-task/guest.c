@@ -1,5 +1,6 @@
 #include "guest.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -171,6 +172,24 @@ static int bundle_path(char out[PATH_MAX], const char *id, const char *rest, str
                : 0;
 }
 
+// What the host has mounted in what it shares is a file system of its own to the guest, made when
+// somebody looks at it, in the mount namespace of who does. Looked at from here it is the same one
+// in the namespaces of all containers, which are copies of ours: so they agree about its files.
+static void look_at_volumes(const char *id)
+{
+    char path[PATH_MAX];
+    if (path_format(path, sizeof(path), GUEST_DIR "/shared/%s", id) < 0)
+        return;
+    DIR *dir = opendir(path);
+    if (!dir)
+        return; // the runtime will say so
+    for (struct dirent *e; (e = readdir(dir));) {
+        int fd = openat(dirfd(dir), e->d_name, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
+        close_fd(&fd);
+    }
+    closedir(dir);
+}
+
 static int make_bundle(struct guest_service *g, const Guest__BundleRequest *req, struct error *err)
 {
     char rootfs[PATH_MAX], config[PATH_MAX];
@@ -186,6 +205,7 @@ static int make_bundle(struct guest_service *g, const Guest__BundleRequest *req,
     if (r < 0)
         return error_errno(err, r, "bundle %s", req->id);
     g->bundles++;
+    look_at_volumes(req->id);
     return 0;
 }
 

@@ -31,6 +31,7 @@
 #include "task/remote_io.h"
 #include "task/remote_ops.h"
 #include "task/remote_spec.h"
+#include "task/remote_volume.h"
 
 // Longest that the agent may take to make or start a process; to answer anything else.
 #define MAKE_SECONDS  120.0
@@ -336,6 +337,11 @@ static int remote_adopt(struct task *t, json_object *described, struct error *er
 // ---- the host's part
 // --------------------------------------------------------------------------------
 
+static int sandbox_path(const struct task *t, char out[PATH_MAX])
+{
+    return path_format(out, PATH_MAX, "%s/%s", t->server->sandboxes_dir, t->sandbox_id);
+}
+
 // What is shown of this container: <sandboxes>/<sandbox>/shared/<container>.
 static int shown_path(const struct task *t, char out[PATH_MAX], const char *name)
 {
@@ -343,51 +349,24 @@ static int shown_path(const struct task *t, char out[PATH_MAX], const char *name
                        t->sandbox_id, t->id, name ? "/" : "", name ? name : "");
 }
 
-static int make_target(const char *path, const char *source, struct error *err)
-{
-    struct stat st;
-    const char *why;
-    if (stat(source, &st) < 0)
-        return error_errno(err, errno, "%s", source);
-    if ((why = remote_share_refused(st.st_mode)))
-        return error_set(err, STATUS_UNIMPLEMENTED, "%s: is %s", source, why);
-    if (S_ISDIR(st.st_mode))
-        return mkdir(path, 0755) < 0 ? error_errno(err, errno, "%s", path) : 0;
-    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
-    return fd < 0 ? error_errno(err, errno, "%s", path) : 0;
-}
-
-// What is mounted below the source later is seen, what is unmounted here stays mounted there.
-static int show_one(const struct task *t, const char *name, const char *source,
-                    enum remote_access access, struct error *err)
-{
-    static const char *const options[] = {"rbind", "rslave", "ro"};
-    const struct mount_spec spec = {.type = "bind",
-                                    .source = source,
-                                    .options = options,
-                                    .n_options = access == REMOTE_RW ? 2 : 3,
-                                    .flags_on_top = access == REMOTE_RO};
-    char path[PATH_MAX];
-    if (shown_path(t, path, name) < 0)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "container %s: path too long", t->id);
-    return make_target(path, source, err) < 0 ? -1 : mount_apply(&spec, path, err);
-}
-
 static int show_work(void *arg, void *reply, size_t *reply_len, struct error *err)
 {
     const struct task *t = arg;
     const struct remote_task *e = engine_of(t);
-    char path[PATH_MAX], rootfs[PATH_MAX];
+    static const char *const options[] = {"rbind", "rslave"};
+    struct mount_spec spec = {.type = "bind", .options = options, .n_options = 2};
+    char dir[PATH_MAX], path[PATH_MAX], rootfs[PATH_MAX], target[PATH_MAX];
     umask(0);
-    if (shown_path(t, path, NULL) < 0 || task_rootfs_path(t, rootfs, sizeof(rootfs)) < 0)
+    if (sandbox_path(t, dir) < 0 || shown_path(t, path, NULL) < 0 ||
+        shown_path(t, target, "rootfs") < 0 || task_rootfs_path(t, rootfs, sizeof(rootfs)) < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "container %s: path too long", t->id);
-    if (mkdir(path, 0755) < 0)
+    if (mkdir(path, 0755) < 0 || mkdir(target, 0755) < 0)
         return error_errno(err, errno, "%s", path);
-    if (show_one(t, "rootfs", rootfs, REMOTE_RW, err) < 0)
+    spec.source = rootfs;
+    if (mount_apply(&spec, target, err) < 0)
         return error_wrap(err, "rootfs");
     for (size_t i = 0; i < e->shares.n; i++) {
-        const struct remote_share *share = &e->shares.list[i];
-        if (show_one(t, share->name, share->source, share->access, err) < 0)
+        if (remote_volume_show(dir, t->id, &e->shares.list[i], err) < 0)
             return -1;
     }
     return 0;
@@ -396,10 +375,12 @@ static int show_work(void *arg, void *reply, size_t *reply_len, struct error *er
 static int hide_work(void *arg, void *reply, size_t *reply_len, struct error *err)
 {
     const struct task *t = arg;
-    char path[PATH_MAX], dir[PATH_MAX];
-    if (!t->sandbox_id || shown_path(t, path, NULL) < 0 ||
-        path_format(dir, sizeof(dir), "%s/%s/shared", t->server->sandboxes_dir, t->sandbox_id) < 0)
+    char path[PATH_MAX], dir[PATH_MAX], sandbox[PATH_MAX];
+    if (!t->sandbox_id || shown_path(t, path, NULL) < 0 || sandbox_path(t, sandbox) < 0 ||
+        path_format(dir, sizeof(dir), "%s/shared", sandbox) < 0)
         return 0;
+    if (remote_volumes_hide(sandbox, t->id, err) < 0)
+        return -1;
     int r = mount_remove_below(path);
     if (r < 0)
         return error_errno(err, r, "cannot unmount %s", path);

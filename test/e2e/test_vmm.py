@@ -135,6 +135,33 @@ def test_etc_files_and_volumes(pod, tmp_path):
     assert "127.0.0.1" in c.exec("cat", "/etc/hosts").stdout
 
 
+@monitors
+def test_containers_share_a_volume(pod, tmp_path):
+    """What one does the others see, at once; who has it read-only and had a look before, as what the host does, within a second."""
+    volume = {"host_path": str(tmp_path), "container_path": "/vol"}
+    first, second = (pod.run("sleep", "1000", mounts=[volume]) for _ in range(2))
+    reader = pod.run("sleep", "1000", mounts=[volume | {"readonly": True}, volume | {"container_path": "/rw"}])
+    first.exec("sh", "-c", "mkdir /vol/dir; echo first >/vol/dir/file")
+    second.exec("sh", "-c", "echo second >>/vol/dir/file; mv /vol/dir/file /vol/dir/moved")
+    for c, name in ((first, "/vol"), (second, "/vol"), (reader, "/rw"), (reader, "/vol")):
+        assert c.exec("cat", f"{name}/dir/moved").stdout == "first\nsecond\n"
+        assert c.exec("ls", f"{name}/dir").stdout == "moved\n"
+    for i in range(5):
+        first.exec("sh", "-c", f"echo {i} >>/vol/dir/log")
+        assert second.exec("cat", "/vol/dir/log").stdout == reader.exec("cat", "/rw/dir/log").stdout == "".join(f"{n}\n" for n in range(i + 1))
+    first.exec("rm", "/vol/dir/log")
+    assert reader.exec("touch", "/vol/dir/no", check=False).returncode != 0
+    reader.exec("touch", "/rw/dir/yes")
+    assert first.exec("ls", "/vol/dir").stdout == "moved\nyes\n"
+    first.stop(grace=0)
+    first.remove()
+    second.exec("sh", "-c", "echo third >>/vol/dir/moved")
+    assert reader.exec("tail", "-n", "1", "/rw/dir/moved").stdout == "third\n"
+    until(lambda: reader.exec("tail", "-n", "1", "/vol/dir/moved").stdout == "third\n", "it is seen read-only, too")
+    later = pod.run("sleep", "1000", mounts=[volume])
+    assert later.exec("cat", "/vol/dir/moved").stdout == "first\nsecond\nthird\n"
+
+
 def test_shm_is_the_pods_and_as_with_others(pod):
     a, b = pod.run("sleep", "1000"), pod.run("sleep", "1000")
     a.exec("sh", "-c", "echo shared >/dev/shm/x")
@@ -172,7 +199,7 @@ def test_read_only_is_so_for_the_whole_guest(pod, tmp_path):
                                           {"host_path": str(tmp_path), "container_path": "/rw"}])
     server = max(pid for pid in machine_pids(pod) if pathlib.Path(f"/proc/{pid}/comm").read_text() == "virtiofsd\n")
     options = {line.split()[4]: line.split()[5].split(",") for line in pathlib.Path(f"/proc/{server}/mountinfo").read_text().splitlines()}
-    volumes = sorted(path for path in options if path.startswith(f"/{c.id}/m"))
+    volumes = sorted((path for path in options if path.startswith("/volumes/")), key=lambda path: options[path][0])
     assert [options[path][0] for path in volumes] == ["ro", "rw"]
     assert options["/"][0] == "ro" and options["/etc"][0] == options[f"/{c.id}/rootfs"][0] == "rw"
     assert set(options) == {"/", "/etc", f"/{c.id}/rootfs", *volumes}, "and nothing else of the host"
