@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/ident.h"
+#include "oci/spec.h"
 
 void remote_shares_done(struct remote_shares *s)
 {
@@ -251,6 +252,14 @@ static int rewrite_process(json_object *spec, struct error *err)
     return 0;
 }
 
+// Where the guest mounts it, below the bundle.
+static int rewrite_root(json_object *spec, struct error *err)
+{
+    bool there = oci_spec_root_path(spec) != NULL;
+    return there && oci_spec_set_root_path(spec, "rootfs") < 0 ? error_errno(err, ENOMEM, "root")
+                                                               : 0;
+}
+
 char *remote_spec_make(json_object *spec, const char *guest_dir, const char *cgroup,
                        struct remote_shares *ret_shares, struct error *err)
 {
@@ -269,7 +278,8 @@ char *remote_spec_make(json_object *spec, const char *guest_dir, const char *cgr
         return NULL;
     }
     if (rewrite_mounts(copy, guest_dir, ret_shares, err) < 0 ||
-        rewrite_linux(copy, cgroup, err) < 0 || rewrite_process(copy, err) < 0) {
+        rewrite_linux(copy, cgroup, err) < 0 || rewrite_process(copy, err) < 0 ||
+        rewrite_root(copy, err) < 0) {
         remote_shares_done(ret_shares);
         return NULL;
     }

@@ -22,13 +22,13 @@ struct volumes {
     int users; // <sandbox>/volumes, locked
 };
 
-static int volumes_open(struct volumes *v, const char *sandbox_dir)
+static int volumes_open(struct volumes *v, const char *sandbox_dir, bool make)
 {
     char path[PATH_MAX];
     *v = (struct volumes){.sandbox_dir = sandbox_dir, .users = -1};
     if (path_format(path, sizeof(path), "%s/volumes", sandbox_dir) < 0)
         return -ENAMETOOLONG;
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+    if (make && mkdir(path, 0700) < 0 && errno != EEXIST)
         return -errno;
     _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     while (fd >= 0 && flock(fd, LOCK_EX) < 0) {
@@ -122,7 +122,7 @@ int remote_volume_show(const char *sandbox_dir, const char *container,
                        const struct remote_share *share, struct error *err)
 {
     struct volumes v;
-    int r = volumes_open(&v, sandbox_dir);
+    int r = volumes_open(&v, sandbox_dir, true);
     if (r < 0)
         return error_errno(err, r, "%s/volumes", sandbox_dir);
     r = show(&v, container, share, err);
@@ -172,11 +172,11 @@ static int drop_user_of_all(const struct volumes *v, const char *container)
 int remote_volumes_hide(const char *sandbox_dir, const char *container, struct error *err)
 {
     struct volumes v;
-    int r = volumes_open(&v, sandbox_dir);
+    int r = volumes_open(&v, sandbox_dir, false);
     if (r == 0)
         r = drop_user_of_all(&v, container);
     close_fd(&v.users);
-    if (r < 0 && r != -ENOENT) // there is no such sandbox any more
+    if (r < 0 && r != -ENOENT) // nobody has had any
         return error_errno(err, r, "%s/volumes", sandbox_dir);
     return 0;
 }

@@ -67,6 +67,8 @@ Test(remote_spec, read_only_with_all_that_is_below)
 
 Test(remote_spec, what_is_of_the_host_is_left_out)
 {
+    expect("{\"root\":{\"path\":\"/on/the/host\",\"readonly\":true}}",
+           "{\"root\":{\"path\":\"rootfs\",\"readonly\":true}}");
     expect("{\"process\":{\"apparmorProfile\":\"p\",\"selinuxLabel\":\"l\",\"cwd\":\"/\"},"
            "\"linux\":{\"cgroupsPath\":\"/k8s/c1\",\"devices\":[{\"path\":\"/dev/fuse\"}],"
            "\"resources\":{\"cpu\":{\"cpus\":\"0\",\"mems\":\"0\",\"shares\":2},\"blockIO\":{},"

@@ -98,6 +98,12 @@ static ino_t volume_of(const char *container, const char *name)
     return st.st_ino;
 }
 
+Test(remote_volume, who_has_none_leaves_nothing)
+{
+    hidden("c1");
+    cr_expect_eq(count("/tmp/sandbox/*"), 1);
+}
+
 Test(remote_volume, two_containers_have_one)
 {
     shown("c1", "m0", "/tmp/source", REMOTE_RW);
