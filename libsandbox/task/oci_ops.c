@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -167,6 +168,27 @@ static int enter_mounts(const void *arg)
     return mount_space_show(t->server->mounts, NULL);
 }
 
+// crun sets the score of a container's first process alone: one that is executed later has what
+// crun has, which would be ours.
+static void take_oom_score(json_object *process)
+{
+    int64_t score = 0;
+    char text[24];
+    if (!process || !json_object_object_get_ex(process, "oomScoreAdj", NULL) ||
+        json_get_int(process, "oomScoreAdj", &score, NULL) < 0)
+        return;
+    snprintf(text, sizeof(text), "%lld", (long long)score);
+    (void)file_write_value_at(AT_FDCWD, "/proc/self/oom_score_adj", text); // less may be forbidden
+}
+
+static int enter(const void *arg)
+{
+    const struct oci_run *run = arg;
+    if (strcmp(run->verb, "exec") == 0)
+        take_oom_score(run->process->spec);
+    return enter_mounts(run);
+}
+
 // Starts the command; `then` is called when it is over, or from here with an error.
 static void run_start(struct oci_run *run, const int fds[3], const void *input, size_t input_len,
                       void (*then)(struct oci_run *run, const struct error *err))
@@ -184,7 +206,7 @@ static void run_start(struct oci_run *run, const int fds[3], const void *input, 
                                       // A create that goes on without us would make a container
                                       // after our successor has cleaned up.
                                       .mortal = true,
-                                      .enter = enter_mounts,
+                                      .enter = enter,
                                       .enter_arg = run};
     struct error err = {0};
     run->then = then;

@@ -30,6 +30,8 @@ def test_crun_by_our_configuration(node):
         pod = node.pod()
         use(pod.run(*LOOP), "crun")
         assert pod.run("sh", "-c", "exit 7").wait_exit() == 7
+        scored = pod.run(*LOOP, linux={"resources": {"oom_score_adj": 500}})
+        assert scored.exec("cat", "/proc/self/oom_score_adj").stdout == "500\n"
         failed = pod.create("/does/not/exist")
         with pytest.raises(kuasar.Failed, match="/does/not/exist"):
             failed.start()
