@@ -18,6 +18,8 @@ import tempfile
 import time
 import uuid
 
+import pytest
+
 # The kind under test; pods of another one, too, find their files by its names.
 KIND = os.environ.get("KUASAR_KIND", "runc")
 HANDLER = f"kuasar-{KIND}"
@@ -32,6 +34,11 @@ CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 CONTAINERD = os.environ.get("KUASAR_CONTAINERD", "2.3.4")
 LOGS = pathlib.Path(os.environ.get("KUASAR_LOGS", "/var/log"))
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
+
+
+def not_in_machines(reason):
+    """A mark: what is tested is not so with virtual machines."""
+    return pytest.mark.skipif(KIND == "vmm", reason=reason)
 
 
 def until(condition, what, timeout=20.0, step=0.02):

@@ -17,6 +17,7 @@ import time
 
 import pytest
 
+import node as kuasar
 from node import HANDLER, exit_code, until
 
 LOOP = ["sh", "-c", "while :; do sleep 1; done"]
@@ -191,6 +192,7 @@ def test_exec_ends_although_a_child_holds_its_output(pod):
 
 @pytest.mark.any_containerd
 @pytest.mark.many_forks
+@kuasar.not_in_machines("the host has no process to send signals to")
 def test_200_exit_codes_and_signals(node):
     """What the program did is what is reported: 160 random exit codes and 40 deaths by a random signal."""
     rng = random.Random(4)

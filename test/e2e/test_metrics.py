@@ -96,7 +96,7 @@ def operations_open(which, of):
     return scrape(which)[f'kuasar_operations_open{{of="{of}"}}']
 
 
-@pytest.mark.skipif(kuasar.KIND == "vmm", reason="the runtime is in the guest")
+@kuasar.not_in_machines("the runtime is in the guest")
 def test_what_a_hanging_runtime_holds_up_is_open(node):
     """At work, and in the queue behind it."""
     flag = node.dir / "hang"
@@ -301,7 +301,7 @@ def test_nobody_asks_nothing_happens(node):
     until(lambda: nobody_runs(node), "two seconds without a wake-up", 30)
 
 
-@pytest.mark.skipif(kuasar.KIND == "vmm", reason="machines are asked every few seconds whether they live")
+@kuasar.not_in_machines("they are asked every few seconds whether they live")
 @pytest.mark.any_containerd
 def test_idle_pods_wake_nobody(node):
     """Nor do they for pods that do nothing, when containerd does not ask for statistics. (Otherwise 2.3 does, for every container, once a second.)"""

@@ -1,5 +1,6 @@
 """State on disk that cannot be read: the daemons leave it as it is, put it aside, say so, and serve everybody else."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -102,13 +103,26 @@ SANDBOX_CASES = {
 
 
 def purge(path):
-    """What an operator does with what is in quarantine: mounts, then files."""
+    """What an operator does with what is in quarantine: a machine's processes, mounts, then files."""
+    end_machines()
     for mounted in sorted((m for m in kuasar.mounts() if m.startswith(str(path) + "/")), reverse=True):
         kuasar.in_space("umount", mounted)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink()
+
+
+MACHINES = ("kernel-uml", "qemu-system-x86_64", "virtiofsd", "vhost-device-vsock")
+
+
+def end_machines():
+    """Those of quarantined pods; there are no others when this is called."""
+    for name in MACHINES:
+        for pid in kuasar.pids_of(name):
+            with contextlib.suppress(ProcessLookupError):  # the others of its machine have ended
+                os.kill(pid, signal.SIGKILL)
+    until(lambda: not any(kuasar.pids_of(name) for name in MACHINES), "no process of a machine is left")
 
 
 def purge_rest(cgroups):
@@ -284,6 +298,7 @@ def end_by_hand(container_id, pid):
     rootfs.rmdir()
 
 
+@kuasar.not_in_machines("its containers are not processes of the host")
 def test_task_records(node, clean):
     healthy = node.pod()
     ended = programs.run(healthy, *WAIT)
