@@ -319,6 +319,8 @@ static int hand_all(struct handed *h, struct launch *l, const int extra[2])
     int stdio[3];
     for (size_t i = 0; i < ARRAY_SIZE(h->fds); i++)
         h->fds[i] = -1;
+    if (l->process == &l->process->task->init) // a module, which finds no /dev
+        task_stdio_pass_stdin(l->process->io);
     task_stdio_fds(l->process->io, stdio);
     int r = hand_socket(h, &l->control);
     if (r == 0)

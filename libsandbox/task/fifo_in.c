@@ -73,8 +73,20 @@ struct fifo_in *fifo_in_new(struct ev_loop *loop, int fifo, int *ret, struct err
     *ret = ends[0];
     ev_io_init(&i->readable, on_readable, i->from, EV_READ);
     ev_io_init(&i->writable, on_writable, i->to, EV_WRITE);
-    ev_io_start(loop, &i->readable);
     return i;
+}
+
+void fifo_in_start(struct fifo_in *i)
+{
+    if (i->from >= 0 && !ev_is_active(&i->writable))
+        ev_io_start(i->loop, &i->readable);
+}
+
+int fifo_in_give_up(struct fifo_in *i)
+{
+    int fifo = take_fd(&i->from);
+    fifo_in_free(i);
+    return fifo;
 }
 
 struct fifo_in *fifo_in_free(struct fifo_in *i)

@@ -12,11 +12,16 @@
 
 struct fifo_in;
 
-// Copies from `fifo` (non-blocking, taken over in any case) until its last writer has closed and
-// everything is in the pipe, which then ends, or until nobody reads that any more. Returns NULL on
-// error; else *ret is the end of the pipe that is read, the caller's. SIGPIPE must be ignored
-// (event_signals_start does that).
+// Takes `fifo` (non-blocking) over in any case. Returns NULL on error; else *ret is the end of a
+// pipe that is read, the caller's.
 struct fifo_in *fifo_in_new(struct ev_loop *loop, int fifo, int *ret, struct error *err);
+// Copies from now on, until the FIFO's last writer has closed and everything is in the pipe, which
+// then ends, or until nobody reads that any more. SIGPIPE must be ignored (event_signals_start does
+// that). Idempotent.
+void fifo_in_start(struct fifo_in *i);
+// For a process that does better with the FIFO itself: gives it back, and frees `i`, which has not
+// been started.
+int fifo_in_give_up(struct fifo_in *i);
 // Accepts NULL. Returns NULL.
 struct fifo_in *fifo_in_free(struct fifo_in *i);
 

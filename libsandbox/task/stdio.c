@@ -319,6 +319,12 @@ int task_stdio_check(const struct stdio_spec *spec, struct error *err)
     return 0;
 }
 
+static int own(const struct stdio_spec *spec, const char *url, int fd)
+{
+    bool as_it_is = spec->uid == (uid_t)-1 || !url[0];
+    return as_it_is || fchown(fd, spec->uid, spec->gid) == 0 ? 0 : -errno;
+}
+
 static int open_stream(struct task_stdio *io, const struct stdio_spec *spec, int n,
                        struct error *err)
 {
@@ -329,12 +335,14 @@ static int open_stream(struct task_stdio *io, const struct stdio_spec *spec, int
         return -1;
     if (spec->terminal)
         return 0; // copied by us
-    if (n == 0 && is_path(url) && !spec->elsewhere && put_pipe_between(io, err) < 0)
-        return -1;
-    int r = set_blocking(io->given[n]);
-    if (r == 0 && spec->uid != (uid_t)-1 && url[0] &&
-        fchown(io->given[n], spec->uid, spec->gid) < 0)
-        r = -errno;
+    int r = own(spec, url, io->given[n]);
+    if (r == 0 && n == 0 && is_path(url) && !spec->elsewhere) {
+        if (put_pipe_between(io, err) < 0)
+            return -1;
+        r = own(spec, url, io->given[n]);
+    }
+    if (r == 0)
+        r = set_blocking(io->given[n]);
     return r < 0 ? error_errno(err, r, "%s %s", fields[n], url) : 0;
 }
 
@@ -375,8 +383,19 @@ struct task_stdio *task_stdio_open(struct stdio_host *h, const struct stdio_spec
     return io;
 }
 
+void task_stdio_pass_stdin(struct task_stdio *io)
+{
+    if (!io->copied_in)
+        return;
+    close_fd(&io->given[0]);
+    io->given[0] = fifo_in_give_up(take_ptr(io->copied_in));
+    (void)set_blocking(io->given[0]);
+}
+
 void task_stdio_fds(const struct task_stdio *io, int ret_fds[3])
 {
+    if (io->copied_in)
+        fifo_in_start(io->copied_in);
     for (int n = 0; n < 3; n++)
         ret_fds[n] = io->console ? -1 : io->given[n];
 }

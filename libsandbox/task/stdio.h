@@ -83,6 +83,9 @@ int task_stdio_check(const struct stdio_spec *spec, struct error *err);
 // is none or a stream that is not open, ALREADY_EXISTS a stream of another process.
 struct task_stdio *task_stdio_open(struct stdio_host *h, const struct stdio_spec *spec,
                                    struct error *err);
+// Before task_stdio_fds: the process gets containerd's FIFO itself as its standard input, not a
+// pipe that is filled from it. For one that opens no file by /dev/stdin (task/fifo_in.h).
+void task_stdio_pass_stdin(struct task_stdio *io);
 // What the process gets as 0, 1, 2; all -1 with a terminal that is here, -1 for what a terminal
 // elsewhere does not have. Borrowed until task_stdio_attach.
 void task_stdio_fds(const struct task_stdio *io, int ret_fds[3]);

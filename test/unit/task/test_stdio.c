@@ -251,6 +251,32 @@ Test(stdio, stdin_can_be_opened_anew_when_it_has_ended, .timeout = 20)
     place_done(&p);
 }
 
+Test(stdio, stdin_is_the_fifo_for_who_does_not_open_it_anew)
+{
+    struct place p;
+    int fds[3];
+    char text[8];
+    struct stat fifo, given;
+    struct error err = {0};
+    place_init(&p);
+    const struct stdio_spec spec = {.in = p.path[0], .uid = (uid_t)-1};
+    struct task_stdio *io = task_stdio_open(&p.host, &spec, &err);
+    cr_assert(io, "%s", err.text);
+    task_stdio_pass_stdin(io);
+    task_stdio_pass_stdin(io);
+    task_stdio_fds(io, fds);
+    cr_assert(stat(p.path[0], &fifo) == 0 && fstat(fds[0], &given) == 0);
+    cr_expect(fifo.st_ino == given.st_ino && fifo.st_dev == given.st_dev);
+    cr_expect_eq(fcntl(fds[0], F_GETFL) & O_NONBLOCK, 0);
+    int writer = open(p.path[0], O_WRONLY | O_NONBLOCK);
+    cr_expect(write(writer, "bytes", 5) == 5);
+    copy(&p);
+    cr_expect(read(fds[0], text, sizeof text) == 5);
+    close(writer);
+    task_stdio_free(io);
+    place_done(&p);
+}
+
 // What a process does not read stops its writer; nothing of it is lost.
 Test(stdio, stdin_is_bounded_and_whole)
 {
