@@ -633,6 +633,9 @@ static void on_process_exit(struct ev_loop *loop, ev_io *w, int events)
     struct sandbox_process *p = w->data;
     struct sandbox *s = p->sandbox;
     log_warn("sandbox %s: its process %d is gone", s->record.id, p->id.pid);
+    // Without it the others are of no use, and may hold up who asks them for something.
+    for (size_t i = 0; i < s->n_processes; i++)
+        (void)process_signal(&s->processes[i].id, SIGKILL);
     unwatch_processes(s);
     // Its true code is not always to be had (one that was taken back is no child of ours); all that
     // a pod's init can die of is SIGKILL.
