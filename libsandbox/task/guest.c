@@ -48,7 +48,11 @@ static void on_reply(const uint8_t *data, size_t len, const struct error *err, v
     struct error mine = {0};
     ProtobufCMessage *reply = NULL;
     free(arg);
-    if (!err && !(reply = api_message_decode(c.reply_type, data, len, &mine))) {
+    if (!err && c.guest->dead) { // it came with what has ended the machine
+        error_set(&mine, STATUS_UNAVAILABLE, "the virtual machine of sandbox %s is gone",
+                  c.guest->sandbox_id);
+        err = &mine;
+    } else if (!err && !(reply = api_message_decode(c.reply_type, data, len, &mine))) {
         // It is the guest who talks nonsense, not who asked us.
         mine.status = STATUS_INTERNAL;
         err = &mine;

@@ -466,6 +466,23 @@ Test(remote_ops, who_answers_that_nothing_happened_loses_the_machine)
     down(n);
 }
 
+// It would be a container that nobody ends.
+Test(remote_ops, what_a_lost_machine_has_answered_does_not_count)
+{
+    struct node *n = up();
+    Task__CreateTaskResponse r = TASK__CREATE_TASK_RESPONSE__INIT;
+    struct answer a;
+    send_create(n, "c1", &a);
+    say(n, "Bundle", NULL);
+    (void)asked(n, "Create");
+    say_events(n, NULL, 0, 0);
+    say(n, "Create", &r); // comes with it
+    node_await(n, &a, "Create");
+    cr_expect(!a.msg && a.err.status == STATUS_UNAVAILABLE, "%s", a.err.text);
+    answer_done(&a);
+    down(n);
+}
+
 Test(remote_ops, a_lost_connection_is_a_lost_machine)
 {
     struct node *n = up();
