@@ -267,15 +267,16 @@ def test_a_loopback_port_only_if_asked_for(node):
     try:
         node.restart_daemons("--config", config)
         pids = node.daemon_pids()
-        assert listening_ports(pids[kuasar.SANDBOXER]) == {9464} and listening_ports(pids[kuasar.TASK]) == {9465}
+        # containerd's socket is there a moment before.
+        until(lambda: listening_ports(pids[kuasar.SANDBOXER]) == {9464} and listening_ports(pids[kuasar.TASK]) == {9465}, "each has its port")
         for port, name in ((9464, "kuasar_sandboxes"), (9465, "kuasar_containers")):
             assert name in run("curl", "-sS", f"http://127.0.0.1:{port}/metrics").stdout
         # a sandboxer that finds its port taken serves its pods all the same
         node.kill_sandboxer()
         with socket.create_server(("127.0.0.1", 9464)):
             node.start_sandboxer("--config", config)
-            assert listening_ports(node.daemon.pid) == set()
             assert programs.run(node.pod(), *programs.leave(3)).wait_exit() == 3
+            assert listening_ports(node.daemon.pid) == set()
             assert "kuasar_sandboxes" in curl("sandboxer")
     finally:
         node.restart_daemons()
