@@ -446,6 +446,21 @@ Test(runtime_live, either_version_of_the_task_api_leads_a_whole_life)
     }
 }
 
+// Start is over when the runtime has let its process go; the program comes a moment later.
+static void await_sleep(struct node *n, const char *exec_id)
+{
+    char path[64], comm[32] = "";
+    struct task *t = task_find(n->server, "ns", "c1");
+    snprintf(path, sizeof path, "/proc/%d/comm", (int)task_process_find(t, exec_id)->pid.pid);
+    for (int i = 0; i < 1000 && strcmp(comm, "sleep\n") != 0; i++) {
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t len = fd < 0 ? -1 : read(fd, comm, sizeof comm - 1);
+        comm[len < 0 ? 0 : len] = '\0';
+        node_run(n, 0.01);
+    }
+    cr_assert_str_eq(comm, "sleep\n");
+}
+
 // In a shared pid namespace, where none ends with another: what init's end does is a SIGKILL.
 Test(runtime_live, a_signal_for_all_reaches_every_process)
 {
@@ -458,6 +473,7 @@ Test(runtime_live, a_signal_for_all_reaches_every_process)
     for (size_t i = 0; i < ARRAY_SIZE(execs); i++) {
         cr_expect(exec_add(n, "c1", execs[i], "[\"sleep\",\"500\"]", false, NULL) == STATUS_OK);
         cr_expect(node_start(n, "c1", execs[i]) == STATUS_OK);
+        await_sleep(n, execs[i]);
     }
     cr_expect(node_kill_with(n, "c1", "x1", SIGTERM, true) == STATUS_INVALID_ARGUMENT);
     cr_expect(node_kill_with(n, "c1", "", SIGTERM, true) == STATUS_OK);
