@@ -379,14 +379,13 @@ static int hide_work(void *arg, void *reply, size_t *reply_len, struct error *er
     if (!t->sandbox_id || shown_path(t, path, NULL) < 0 || sandbox_path(t, sandbox) < 0 ||
         path_format(dir, sizeof(dir), "%s/shared", sandbox) < 0)
         return 0;
-    if (remote_volumes_hide(sandbox, t->id, err) < 0)
-        return -1;
+    int volumes = remote_volumes_hide(sandbox, t->id, err);
     int r = mount_remove_below(path);
     if (r < 0)
         return error_errno(err, r, "cannot unmount %s", path);
     _cleanup_close_ int fd = open(dir, O_DIRECTORY | O_PATH | O_CLOEXEC);
     r = fd < 0 ? (errno == ENOENT ? 0 : -errno) : file_remove_tree_at(fd, t->id);
-    return r < 0 ? error_errno(err, r, "cannot remove %s", path) : 0;
+    return r < 0 ? error_errno(err, r, "cannot remove %s", path) : volumes;
 }
 
 // ---- create

@@ -112,6 +112,11 @@ static void find_device(const char *partitions, unsigned long long major, unsign
     }
 }
 
+static bool has_device(const char *text)
+{
+    return text && strchr(text, ':');
+}
+
 // "8:0 Read 4096" lines; the last, "Total N", has no device.
 static size_t parse_blkio(const char *text, const char *partitions, struct blkio_list *l)
 {
@@ -172,7 +177,8 @@ static int pack_v1(const struct cgroup_stats *s, Google__Any *ret, struct error 
     _cleanup_free_ struct v1_lists *lists = malloc(sizeof *lists);
     _cleanup_(buf_free) struct buf partitions;
     buf_init(&partitions, PARTITIONS_MAX);
-    file_read_at(AT_FDCWD, "/proc/partitions", &partitions);
+    if (has_device(s->blkio_bytes) || has_device(s->blkio_ios))
+        file_read_at(AT_FDCWD, "/proc/partitions", &partitions);
     const char *devices = buf_cstr(&partitions);
     if (!lists)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the stats");
